@@ -1,0 +1,94 @@
+# `make help` lists the targets that are meant to be called.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+
+# The tests find their clients here, before others of the same name.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+LINT := go tool -modfile=tools/lint/go.mod
+# Modules of ours besides the program's.
+MODULES := $(patsubst %/go.mod,%,$(wildcard tools/*/go.mod test/*/*/go.mod))
+header = @printf '\n=== %s\n' "$(1)"
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
+
+.PHONY: build
+build: ## build bin/berth
+	CGO_ENABLED=0 go build -trimpath -o bin/berth ./cmd/berth
+
+.PHONY: run
+run: build ## build, and serve on 127.0.0.1:5000 with ./berth-data
+	exec bin/berth serve --listen 127.0.0.1:5000 --data ./berth-data
+
+.PHONY: test
+test: deps check test-unit test-contract test-clients ## everything that CI does
+
+.PHONY: check
+check: check-format check-vet check-lint check-generated check-modules check-arch ## what needs no test: format, vet, lint, generated code, modules, imports
+
+.PHONY: generate
+generate: ## write the generated code and documents again
+	go generate ./...
+
+.PHONY: clean
+clean: ## remove what make made; not ./berth-data
+	rm -rf bin .tools
+
+.PHONY: deps
+deps:
+	$(call header,What the tests need: scripts/install-test-deps.sh)
+	@scripts/install-test-deps.sh
+
+.PHONY: check-format
+check-format:
+	$(call header,Format)
+	@scripts/check-format.sh
+
+.PHONY: check-vet
+check-vet:
+	$(call header,Vet)
+	go vet ./...
+	for module in $(filter test/%,$(MODULES)); do go -C "$$module" vet ./...; done
+
+.PHONY: check-lint
+check-lint:
+	$(call header,Lint)
+	@scripts/lint.sh
+
+.PHONY: check-generated
+check-generated:
+	$(call header,Generated code)
+	@scripts/check-generated.sh
+
+.PHONY: check-modules
+check-modules:
+	$(call header,Modules)
+	go mod tidy -diff
+	go mod verify
+	for module in $(MODULES); do go -C "$$module" mod tidy -diff; done
+
+.PHONY: check-arch
+check-arch:
+	$(call header,Imports and sizes)
+	go test ./internal
+
+.PHONY: test-unit
+test-unit: ## unit tests, with the race detector
+	$(call header,Unit tests)
+	go test -race -shuffle=on $$(go list ./... | grep -v '/test/contract/')
+	for module in $(filter test/%,$(MODULES)); do go -C "$$module" test -race -shuffle=on ./...; done
+
+.PHONY: test-contract
+test-contract: ## the suites of test/contract, against servers that they start
+	$(call header,Contract tests)
+	go test -shuffle=on $$(go list ./test/contract/... | grep -v '/clients')
+
+.PHONY: test-clients
+test-clients: ## real clients against a server
+	$(call header,Real clients)
+	go test -count=1 -timeout 30m ./test/contract/clients/...

@@ -1,0 +1,75 @@
+// Command berth is Amazon ECR that anyone can run: one binary that serves the
+// registry and its AWS APIs, and administers them.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands are all commands of the program; each has its own file.
+type commands struct {
+	Serve   serveCommand   `cmd:"" help:"Serve the registry and its APIs."`
+	Env     envCommand     `cmd:"" help:"Print the environment for AWS clients: eval \"$(berth env)\"."`
+	Fsck    fsckCommand    `cmd:"" help:"Check that everything stored is whole, beside a running server or without one."`
+	Keys    keysCommand    `cmd:"" help:"List, create, rotate, enable or disable encryption keys."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var c commands
+	parser, err := kong.New(&c,
+		kong.Name("berth"),
+		kong.Description("Amazon ECR that anyone can run."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "berth:", err)
+		return 1
+	}
+	parsed, err := parser.Parse(os.Args[1:])
+	parser.FatalIfErrorf(err)
+	if err := parsed.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "berth:", err)
+		return 1
+	}
+	return 0
+}
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run() error {
+	fmt.Println("berth", version())
+	return nil
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "devel"
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				v += "-" + s.Value[:12]
+			}
+		}
+	}
+	return v + " (" + info.GoVersion + ")"
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/config"
+)
+
+type serveCommand struct {
+	config.Settings
+}
+
+// Run serves until the process is told to stop.
+func (c serveCommand) Run(ctx context.Context) error {
+	cfg, err := c.Load()
+	if err != nil {
+		return err
+	}
+	a, err := app.New(ctx, cfg, app.Options{Log: newLogger(os.Stderr, cfg.Log), Version: version()})
+	if err != nil {
+		return err
+	}
+	err = a.Run(ctx, func(i app.ServerInfo) { printWelcome(os.Stdout, cfg, i) })
+	if closeErr := a.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// printWelcome says where the server listens and what to type next.
+func printWelcome(w io.Writer, cfg config.Config, i app.ServerInfo) {
+	env := "berth env"
+	if exe, err := os.Executable(); err == nil {
+		if wd, err := os.Getwd(); err == nil {
+			if rel, err := filepath.Rel(wd, exe); err == nil && !strings.HasPrefix(rel, "..") {
+				env = rel + " env"
+			}
+		}
+	}
+	if def, err := filepath.Abs(config.Default().Data); err != nil || def != cfg.Data {
+		env += " --data " + cfg.Data
+	}
+	_, host, _ := strings.Cut(i.Endpoint, "://")
+	fmt.Fprintf(w, `Berth serves account %s in %s on %s (data in %s).
+In another terminal:
+  eval "$(%s)"
+  aws ecr create-repository --repository-name demo
+  aws ecr get-login-password | docker login --username AWS --password-stdin %s
+  docker tag IMAGE %s/demo:latest && docker push %s/demo:latest
+`, i.Account, i.Region, i.Endpoint, cfg.Data, env, host, host, host)
+}
+
+// newLogger makes the log that the configuration asks for. Load has checked
+// both words.
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

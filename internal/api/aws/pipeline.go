@@ -1,0 +1,244 @@
+package aws
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/berth-registry/berth/internal/api/aws/sigv4"
+	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/name"
+)
+
+// exchange is one request on its way through the pipeline. The steps fill it in
+// from top to bottom; what a refused request did not reach stays empty.
+type exchange struct {
+	p     *Pipeline
+	r     *http.Request
+	call  Call
+	route route
+	body  []byte
+	form  url.Values
+	in    any
+	needs []authz.Need
+	row   Operation
+}
+
+// ServeHTTP answers one call.
+func (p *Pipeline) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{p: p, r: r}
+	x.call = Call{
+		RequestID: newRequestID(),
+		Host:      r.Host,
+		Scheme:    "http",
+		SourceIP:  sourceIP(r.RemoteAddr),
+		UserAgent: r.UserAgent(),
+		Secure:    r.TLS != nil,
+		At:        p.cfg.Clock.Now(),
+	}
+	if x.call.Secure {
+		x.call.Scheme = "https"
+	}
+	out, doc, err := x.run(w)
+	status := http.StatusOK
+	var failed WireError
+	if err != nil {
+		failed = x.wireError(err)
+		status, doc = failed.Status, x.route.encodeError(failed)
+	}
+	// The record comes before the answer, so that nobody acts on an answer
+	// that the trail does not have.
+	x.record(out, failed)
+	write(w, x.call.RequestID, status, doc)
+}
+
+// write is the only place that writes an answer.
+func write(w http.ResponseWriter, requestID string, status int, doc Document) {
+	h := w.Header()
+	h.Set("x-amzn-RequestId", requestID)
+	h.Set("Content-Type", doc.ContentType)
+	h.Set("Content-Length", strconv.Itoa(len(doc.Body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(doc.Body) // a client that went away cannot be told so
+}
+
+// run takes the request through all steps up to the encoded answer. A panic
+// becomes an error, which is logged with its stack.
+func (x *exchange) run(w http.ResponseWriter) (out any, doc Document, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			if v == http.ErrAbortHandler {
+				panic(v)
+			}
+			out, err = nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	if out, err = x.perform(w); err != nil {
+		return nil, Document{}, err
+	}
+	doc, err = x.route.protocol.Encode(x.call.Operation, x.call.RequestID, out)
+	return out, doc, err
+}
+
+// perform is run up to the operation's output.
+func (x *exchange) perform(w http.ResponseWriter) (any, error) {
+	x.route = x.p.routeByHeader(x.r)
+	if x.route.service == nil && !x.route.query {
+		return nil, &Fault{Kind: UnknownOperation}
+	}
+	if err := x.readBody(w); err != nil {
+		return nil, err
+	}
+	if x.route.query {
+		if err := x.p.routeByForm(x); err != nil {
+			return nil, err
+		}
+	}
+	x.call.Service, x.call.Operation = x.route.service.Name, x.route.operation
+	var built bool
+	x.row, built = x.route.service.rows[x.route.operation]
+	if err := x.authenticate(); err != nil {
+		return nil, err
+	}
+	if !built { // strangers are not told what is
+		return nil, x.route.unknown()
+	}
+	if err := x.decode(); err != nil {
+		return nil, err
+	}
+	ctx := x.r.Context()
+	if x.p.cfg.Throttle != nil {
+		if err := x.p.cfg.Throttle.Admit(ctx, &x.call); err != nil {
+			return nil, err
+		}
+	}
+	if err := x.authorize(ctx); err != nil {
+		return nil, err
+	}
+	return x.row.Do(ctx, &x.call, x.in)
+}
+
+// readBody reads the whole body, which the signature covers, within the limit
+// of the operation. A request without a trace of a signature is not worth the
+// large limits.
+func (x *exchange) readBody(w http.ResponseWriter) error {
+	limit := int64(DefaultBodyLimit)
+	if s := x.route.service; s != nil && signed(x.r) {
+		if own, ok := s.BodyLimits[x.route.operation]; ok {
+			limit = own
+		}
+	}
+	tooLarge := NewFault(TooLarge, "The request body must not be longer than %d bytes.", limit)
+	if x.r.ContentLength > limit {
+		return tooLarge
+	}
+	body := http.MaxBytesReader(w, x.r.Body, limit)
+	var err error
+	if n := x.r.ContentLength; n >= 0 {
+		x.body = make([]byte, n)
+		_, err = io.ReadFull(body, x.body)
+	} else {
+		x.body, err = io.ReadAll(body)
+	}
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return tooLarge
+	case err != nil:
+		return &Fault{Kind: Aborted, Message: "The request body ended early.", Cause: err}
+	}
+	return nil
+}
+
+// signed says whether the request carries anything that could be a signature.
+func signed(r *http.Request) bool {
+	return r.Header.Get("Authorization") != "" || strings.Contains(r.URL.RawQuery, "X-Amz-Signature=")
+}
+
+// authenticate finds the caller and holds the scope of the signature against
+// the service and the host.
+func (x *exchange) authenticate() error {
+	s := x.route.service
+	result, err := x.p.cfg.Authenticator.Authenticate(x.r.Context(), x.r, x.body)
+	if err != nil {
+		return err
+	}
+	wanted := s.SigningNames[0]
+	if slices.Contains(s.SigningNames, result.Service) {
+		wanted = result.Service
+	}
+	var region name.Region
+	if !s.Global {
+		region = x.p.cfg.Hosts.Parse(x.r.Host).Region
+	}
+	if err := result.CheckScope(region, wanted); err != nil {
+		return err
+	}
+	signedFor, err := name.ParseRegion(result.Region)
+	if err != nil || !s.Global && x.p.cfg.Regions != nil && !x.p.cfg.Regions(signedFor) {
+		return &sigv4.Error{Kind: sigv4.InvalidSignature, Message: "Credential should be scoped to a valid region. "}
+	}
+	x.call.Principal = result.Principal
+	x.call.Region = signedFor
+	x.call.Registry = name.Registry{Account: result.Principal.Account, Region: signedFor}
+	return nil
+}
+
+// decode reads the input and holds it against the service model.
+func (x *exchange) decode() error {
+	in := x.row.New()
+	if err := x.route.protocol.Decode(Payload{Body: x.body, Form: x.form}, in); err != nil {
+		return err
+	}
+	x.in = in
+	// The input has what it needs of the body; an upload's is large.
+	x.body = nil
+	return in.(validator).Validate()
+}
+
+// authorize asks for everything that the row needs.
+func (x *exchange) authorize(ctx context.Context) error {
+	needs, err := x.row.Needs(&x.call, x.in)
+	if err != nil {
+		return err
+	}
+	x.needs = needs
+	if len(needs) == 0 {
+		return fmt.Errorf("%s asks for no permission", x.row.Name)
+	}
+	return x.p.cfg.Authorizer.Authorize(ctx, authz.Request{
+		Principal: x.call.Principal,
+		Needs:     needs,
+		Region:    x.call.Region,
+		SourceIP:  x.call.SourceIP,
+		UserAgent: x.call.UserAgent,
+		Secure:    x.call.Secure,
+	})
+}
+
+// newRequestID returns a random UUID, the form of AWS's request ids.
+func newRequestID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // crypto/rand does not fail
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// sourceIP is the address of the peer; the zero address where it has none.
+func sourceIP(remote string) netip.Addr {
+	if ap, err := netip.ParseAddrPort(remote); err == nil {
+		return ap.Addr().Unmap()
+	}
+	a, _ := netip.ParseAddr(remote)
+	return a.Unmap()
+}

@@ -1,0 +1,110 @@
+package ecr
+
+import (
+	"net"
+	"strings"
+
+	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/image"
+	"github.com/berth-registry/berth/internal/domain/layer"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/quota"
+	"github.com/berth-registry/berth/internal/domain/registry"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/infra/clock"
+)
+
+// Config is what the API stands on.
+type Config struct {
+	Principals   *principal.Service
+	Registries   *registry.Service
+	Repositories *repository.Service
+	Layers       *layer.Service
+	Images       *image.Service
+	Clock        clock.Clock
+	Limits       quota.Limits
+	Hosts        name.Hosts
+	// Default is the registry that answers on a host without a service's name.
+	Default name.Registry
+	// SigningKey signs page tokens and download addresses; 32 bytes.
+	SigningKey []byte
+}
+
+// API holds the operations.
+type API struct {
+	Config
+}
+
+// New returns the API.
+func New(c Config) *API { return &API{Config: c} }
+
+// target is the registry and repository that a request names.
+func target(c *aws.Call, registryID, repositoryName *string) (name.Registry, name.Repository) {
+	reg := c.Registry
+	if registryID != nil {
+		reg.Account = name.AccountID(*registryID)
+	}
+	if repositoryName == nil {
+		return reg, ""
+	}
+	return reg, name.Repository(*repositoryName)
+}
+
+// onRepository makes the Needs of an operation on one repository.
+func onRepository[I any](action string, of func(*I) (registryID, repositoryName *string)) func(*aws.Call, *I) ([]authz.Need, error) {
+	return func(c *aws.Call, in *I) ([]authz.Need, error) {
+		reg, repo := target(c, first(of(in)), second(of(in)))
+		return []authz.Need{{Action: action, Resource: reg.RepositoryARN(repo)}}, nil
+	}
+}
+
+func first(a, _ *string) *string  { return a }
+func second(_, b *string) *string { return b }
+
+// onRegistry makes the Needs of an operation without a resource type.
+func onRegistry[I any](action string) func(*aws.Call, *I) ([]authz.Need, error) {
+	return func(*aws.Call, *I) ([]authz.Need, error) { return []authz.Need{{Action: action}}, nil }
+}
+
+// onARN makes the Needs of an operation on a resource named by its ARN.
+func onARN[I any](action string, of func(*I) *string) func(*aws.Call, *I) ([]authz.Need, error) {
+	return func(c *aws.Call, in *I) ([]authz.Need, error) {
+		reg, repo, err := repositoryOfARN(c, of(in))
+		if err != nil {
+			return nil, err
+		}
+		return []authz.Need{{Action: action, Resource: reg.RepositoryARN(repo)}}, nil
+	}
+}
+
+// repositoryOfARN reads the ARN of a repository in the region of the call.
+func repositoryOfARN(c *aws.Call, arn *string) (name.Registry, name.Repository, error) {
+	a, err := name.ParseARN(*arn)
+	if err == nil {
+		if reg, repo, ok := a.RepositoryOf(); ok && reg.Region == c.Region {
+			return reg, repo, nil
+		}
+	}
+	return name.Registry{}, "", errs.Parameter("resourceArn", "Invalid ARN")
+}
+
+// registryHost is the host, with its port, under which a client of this call
+// reaches a registry. A client that came by a canonical name gets canonical
+// names; one that came by another name (localhost, an address) gets that name
+// for the default registry.
+func (a *API) registryHost(c *aws.Call, reg name.Registry) string {
+	if a.Hosts.Parse(c.Host).Kind == name.HostAny && reg == a.Default {
+		return c.Host
+	}
+	host := a.Hosts.RegistryHost(reg)
+	if _, port, err := net.SplitHostPort(c.Host); err == nil {
+		host = net.JoinHostPort(host, port)
+	}
+	return host
+}
+
+// base is the scheme and host of the request itself.
+func base(c *aws.Call) string { return strings.ToLower(c.Scheme) + "://" + c.Host }

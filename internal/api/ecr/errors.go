@@ -1,0 +1,69 @@
+package ecr
+
+import "github.com/berth-registry/berth/internal/domain/errs"
+
+// errorOf is the one table from a failure to ECR's exception and its status
+// (API reference; every modelled client error is a 400). Failures that only
+// the registry protocol knows fall to the nearest exception.
+func errorOf(code errs.Code) (string, int) {
+	switch code {
+	case errs.RepositoryNotFound:
+		return "RepositoryNotFoundException", 400
+	case errs.RepositoryExists:
+		return "RepositoryAlreadyExistsException", 400
+	case errs.RepositoryNotEmpty:
+		return "RepositoryNotEmptyException", 400
+	case errs.ImageNotFound, errs.ManifestUntranslated:
+		return "ImageNotFoundException", 400
+	case errs.ImageExists:
+		return "ImageAlreadyExistsException", 400
+	case errs.TagExists:
+		return "ImageTagAlreadyExistsException", 400
+	case errs.ImageDigestMismatch:
+		return "ImageDigestDoesNotMatchException", 400
+	case errs.ManifestInvalid, errs.ManifestTypeMissing, errs.ManifestTooLarge, errs.InvalidParameter, errs.RangeInvalid,
+		errs.ImageReferenced, errs.LayerReferenced, errs.UploadBusy:
+		return "InvalidParameterException", 400
+	case errs.ReferencedImagesNotFound:
+		return "ReferencedImagesNotFoundException", 400
+	case errs.LayersNotFound:
+		return "LayersNotFoundException", 400
+	case errs.LayerInaccessible:
+		return "LayerInaccessibleException", 400
+	case errs.LayerExists:
+		return "LayerAlreadyExistsException", 400
+	case errs.LayerPartTooSmall:
+		return "LayerPartTooSmallException", 400
+	case errs.LayerPartInvalid:
+		return "InvalidLayerPartException", 400
+	case errs.LayerDigestMismatch:
+		return "InvalidLayerException", 400
+	case errs.UploadNotFound:
+		return "UploadNotFoundException", 400
+	case errs.UploadEmpty:
+		return "EmptyUploadException", 400
+	case errs.InvalidResourceTag:
+		return "InvalidTagParameterException", 400
+	case errs.TooManyResourceTags:
+		return "TooManyTagsException", 400
+	case errs.LimitExceeded, errs.LayerTooLarge:
+		return "LimitExceededException", 400
+	case errs.KeyFailure:
+		return "KmsException", 400
+	case errs.Validation:
+		return "ValidationException", 400
+	case errs.AccessDenied:
+		return "AccessDeniedException", 400
+	case errs.TokenExpired:
+		return "ExpiredTokenException", 400
+	case errs.Throttled:
+		return "ThrottlingException", 400
+	case errs.UploadInterrupted:
+		return "RequestAbortedException", 400
+	case errs.Unavailable:
+		return "ServiceUnavailable", 503
+	case errs.StorageFull, errs.Internal:
+		return "ServerException", 500
+	}
+	return "ServerException", 500
+}

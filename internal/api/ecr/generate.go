@@ -1,0 +1,3 @@
+package ecr
+
+//go:generate go run ../../../tools/shapegen -model ../../../models/ecr.json -package ecr -out shapes_gen.go

@@ -1,0 +1,296 @@
+package ecr
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/shape"
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/image"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+)
+
+func (a *API) putImage(ctx context.Context, c *aws.Call, in *PutImageInput) (*PutImageOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	put := image.Put{Manifest: []byte(*in.ImageManifest)}
+	if in.ImageManifestMediaType != nil {
+		put.MediaType = *in.ImageManifestMediaType
+	}
+	if in.ImageTag != nil {
+		if put.Tag, err = name.ParseTag(*in.ImageTag); err != nil {
+			return nil, errs.Parameter("imageTag", "must satisfy regular expression '"+name.TagPattern+"'")
+		}
+	}
+	if in.ImageDigest != nil {
+		put.Digest = name.Digest(*in.ImageDigest)
+	}
+	img, created, err := a.Images.Put(ctx, r, put)
+	if err != nil {
+		return nil, err
+	}
+	if !created {
+		return nil, image.Exists(r, img.Digest, put.Tag)
+	}
+	return &PutImageOutput{Image: imageShape(r, img)}, nil
+}
+
+func imageShape(r repository.Repository, img image.Image) *Image {
+	return &Image{
+		RegistryId: new(string(r.Registry.Account)), RepositoryName: new(string(r.Name)),
+		ImageId:                refShape(image.Ref{Digest: img.Digest, Tag: img.Tag}),
+		ImageManifest:          new(string(img.Manifest)),
+		ImageManifestMediaType: new(img.MediaType),
+	}
+}
+
+// refsOf reads image identifiers; what is malformed in one is found when it is
+// looked up.
+func refsOf(ids []ImageIdentifier) []image.Ref {
+	refs := make([]image.Ref, len(ids))
+	for i, id := range ids {
+		if id.ImageDigest != nil {
+			refs[i].Digest = name.Digest(*id.ImageDigest)
+		}
+		if id.ImageTag != nil {
+			refs[i].Tag = name.Tag(*id.ImageTag)
+		}
+	}
+	return refs
+}
+
+func refShape(ref image.Ref) *ImageIdentifier {
+	id := &ImageIdentifier{}
+	if ref.Digest != "" {
+		id.ImageDigest = new(string(ref.Digest))
+	}
+	if ref.Tag != "" {
+		id.ImageTag = new(string(ref.Tag))
+	}
+	return id
+}
+
+// failuresShape is the table from a failure of one image to its code.
+func failuresShape(failures []image.Failure) []ImageFailure {
+	out := []ImageFailure{}
+	for _, f := range failures {
+		var code ImageFailureCode
+		switch f.Code {
+		case image.MissingRef:
+			code = ImageFailureCodeMissingDigestAndTag
+		case image.InvalidDigest:
+			code = ImageFailureCodeInvalidImageDigest
+		case image.InvalidTag:
+			code = ImageFailureCodeInvalidImageTag
+		case image.TagMismatch:
+			code = ImageFailureCodeImageTagDoesNotMatchDigest
+		case image.NotFound:
+			code = ImageFailureCodeImageNotFound
+		case image.Referenced:
+			code = ImageFailureCodeImageReferencedByManifestList
+		case image.KeyFailed:
+			code = ImageFailureCodeKmsError
+		}
+		out = append(out, ImageFailure{ImageId: refShape(f.Ref), FailureCode: new(code), FailureReason: new(f.Reason)})
+	}
+	return out
+}
+
+func (a *API) batchGetImage(ctx context.Context, c *aws.Call, in *BatchGetImageInput) (*BatchGetImageOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	images, failures, err := a.Images.GetAll(ctx, r, refsOf(in.ImageIds), in.AcceptedMediaTypes)
+	if err != nil {
+		return nil, err
+	}
+	out := &BatchGetImageOutput{Images: []Image{}, Failures: failuresShape(failures)}
+	for _, img := range images {
+		out.Images = append(out.Images, *imageShape(r, img))
+	}
+	return out, nil
+}
+
+func (a *API) batchDeleteImage(ctx context.Context, c *aws.Call, in *BatchDeleteImageInput) (*BatchDeleteImageOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	removed, failures, err := a.Images.Delete(ctx, r, refsOf(in.ImageIds))
+	if err != nil {
+		return nil, err
+	}
+	out := &BatchDeleteImageOutput{ImageIds: []ImageIdentifier{}, Failures: failuresShape(failures)}
+	for _, ref := range removed {
+		out.ImageIds = append(out.ImageIds, *refShape(ref))
+	}
+	return out, nil
+}
+
+// tagStatusOf reads a filter; nil keeps all.
+func tagStatusOf(s *TagStatus) image.TagStatus {
+	if s == nil {
+		return image.AnyTags
+	}
+	switch *s {
+	case TagStatusTagged:
+		return image.Tagged
+	case TagStatusUntagged:
+		return image.Untagged
+	case TagStatusAny:
+		return image.AnyTags
+	}
+	return image.AnyTags
+}
+
+// wantsActive says whether a filter lets active images through. There are no
+// others as long as no image can be archived.
+func wantsActive(s *ImageStatusFilter) bool {
+	return s == nil || *s == ImageStatusFilterActive || *s == ImageStatusFilterAny
+}
+
+// pageOf opens a page token of an image listing.
+func (a *API) pageOf(scope string, token *string) (image.Cursor, error) {
+	text, err := a.cursor(scope, token)
+	return image.Cursor(text), err
+}
+
+func (a *API) nextPage(scope string, next image.Cursor) *string { return a.pageToken(scope, string(next)) }
+
+func (a *API) listImages(ctx context.Context, c *aws.Call, in *ListImagesInput) (*ListImagesOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	q := image.ListQuery{Limit: limitOf(in.MaxResults, pageSize)}
+	out := &ListImagesOutput{ImageIds: []ImageIdentifier{}}
+	if f := in.Filter; f != nil {
+		q.TagStatus = tagStatusOf(f.TagStatus)
+		if !wantsActive(f.ImageStatus) {
+			return out, nil
+		}
+	}
+	scope := fmt.Sprintf("images/%d/%d", r.ID, q.TagStatus)
+	if q.After, err = a.pageOf(scope, in.NextToken); err != nil {
+		return nil, err
+	}
+	refs, next, err := a.Images.List(ctx, r, q)
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range refs {
+		out.ImageIds = append(out.ImageIds, *refShape(ref))
+	}
+	out.NextToken = a.nextPage(scope, next)
+	return out, nil
+}
+
+func (a *API) describeImages(ctx context.Context, c *aws.Call, in *DescribeImagesInput) (*DescribeImagesOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	if in.ImageIds != nil && (in.NextToken != nil || in.MaxResults != nil) {
+		return nil, errs.Parameter("imageIds", "nextToken and maxResults cannot be used together with imageIds")
+	}
+	q := image.DescribeQuery{Refs: refsOf(in.ImageIds), Limit: limitOf(in.MaxResults, pageSize)}
+	out := &DescribeImagesOutput{ImageDetails: []ImageDetail{}}
+	if f := in.Filter; f != nil {
+		q.TagStatus = tagStatusOf(f.TagStatus)
+		if !wantsActive(f.ImageStatus) {
+			return out, nil
+		}
+	}
+	scope := fmt.Sprintf("details/%d/%d", r.ID, q.TagStatus)
+	if q.After, err = a.pageOf(scope, in.NextToken); err != nil {
+		return nil, err
+	}
+	details, next, err := a.Images.Describe(ctx, r, q)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range details {
+		if wantsTags(q, d) {
+			out.ImageDetails = append(out.ImageDetails, detailShape(r, d))
+		}
+	}
+	out.NextToken = a.nextPage(scope, next)
+	return out, nil
+}
+
+// wantsTags applies the tag filter to images that were asked for by name; pages
+// are filtered where they are read.
+func wantsTags(q image.DescribeQuery, d image.Detail) bool {
+	switch q.TagStatus {
+	case image.Tagged:
+		return len(d.Tags) > 0
+	case image.Untagged:
+		return len(d.Tags) == 0
+	case image.AnyTags:
+		return true
+	}
+	return true
+}
+
+func detailShape(r repository.Repository, d image.Detail) ImageDetail {
+	out := ImageDetail{
+		RegistryId: new(string(r.Registry.Account)), RepositoryName: new(string(r.Name)),
+		ImageDigest: new(string(d.Digest)), ImageSizeInBytes: new(d.Size), ImagePushedAt: shape.At(d.PushedAt),
+		ImageManifestMediaType: new(d.MediaType), LastRecordedPullTime: shape.AtNonZero(d.LastPulledAt),
+		ImageStatus: new(ImageStatusActive),
+	}
+	for _, t := range d.Tags {
+		out.ImageTags = append(out.ImageTags, string(t))
+	}
+	if d.ArtifactType != "" {
+		out.ArtifactMediaType = new(d.ArtifactType)
+	}
+	if d.Subject != "" {
+		out.SubjectManifestDigest = new(string(d.Subject))
+	}
+	return out
+}
+
+func (a *API) listImageReferrers(ctx context.Context, c *aws.Call, in *ListImageReferrersInput) (*ListImageReferrersOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	subject, err := name.ParseDigest(*in.SubjectId.ImageDigest)
+	if err != nil {
+		return nil, errs.Parameter("imageDigest", "must satisfy regular expression '"+name.DigestPattern+"'")
+	}
+	q := image.ReferrersQuery{Limit: limitOf(in.MaxResults, referrersPageSize)}
+	out := &ListImageReferrersOutput{Referrers: []ImageReferrer{}}
+	if f := in.Filter; f != nil {
+		q.ArtifactTypes = f.ArtifactTypes
+		if s := f.ArtifactStatus; s != nil && *s != ArtifactStatusFilterActive && *s != ArtifactStatusFilterAny {
+			return out, nil
+		}
+	}
+	scope := fmt.Sprintf("referrers/%d/%s/%q", r.ID, subject, q.ArtifactTypes)
+	if q.After, err = a.pageOf(scope, in.NextToken); err != nil {
+		return nil, err
+	}
+	found, next, err := a.Images.Referrers(ctx, r, subject, q)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		one := ImageReferrer{
+			Digest: new(string(f.Digest)), MediaType: new(f.MediaType), Size: new(f.Size),
+			Annotations: f.Annotations, ArtifactStatus: new(ArtifactStatusActive),
+		}
+		if f.ArtifactType != "" {
+			one.ArtifactType = new(f.ArtifactType)
+		}
+		out.Referrers = append(out.Referrers, one)
+	}
+	out.NextToken = a.nextPage(scope, next)
+	return out, nil
+}

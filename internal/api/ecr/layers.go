@@ -1,0 +1,122 @@
+package ecr
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+)
+
+// repository finds the repository that a request names.
+func (a *API) repository(ctx context.Context, c *aws.Call, registryID, repositoryName *string) (repository.Repository, error) {
+	reg, repo := target(c, registryID, repositoryName)
+	return a.Repositories.Get(ctx, reg, repo)
+}
+
+func (a *API) batchCheckLayerAvailability(ctx context.Context, c *aws.Call, in *BatchCheckLayerAvailabilityInput) (*BatchCheckLayerAvailabilityOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	out := &BatchCheckLayerAvailabilityOutput{Layers: []Layer{}, Failures: []LayerFailure{}}
+	var digests []name.Digest
+	for _, text := range in.LayerDigests {
+		if d, err := name.ParseDigest(text); err == nil {
+			digests = append(digests, d)
+		}
+	}
+	found, err := a.Layers.Check(ctx, r, digests)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range in.LayerDigests {
+		d, err := name.ParseDigest(text)
+		if err != nil {
+			out.Failures = append(out.Failures, LayerFailure{
+				LayerDigest: new(text), FailureCode: new(LayerFailureCodeInvalidLayerDigest),
+				FailureReason: new("Invalid request parameters: layer digest should satisfy the regex '" + name.DigestPattern + "'"),
+			})
+			continue
+		}
+		l, ok := found[d]
+		if !ok {
+			out.Layers = append(out.Layers, Layer{LayerDigest: new(text), LayerAvailability: new(LayerAvailabilityUnavailable)})
+			continue
+		}
+		answer := Layer{LayerDigest: new(text), LayerAvailability: new(LayerAvailabilityAvailable), LayerSize: new(l.Size)}
+		if l.MediaType != "" {
+			answer.MediaType = new(l.MediaType)
+		}
+		out.Layers = append(out.Layers, answer)
+	}
+	return out, nil
+}
+
+func (a *API) initiateLayerUpload(ctx context.Context, c *aws.Call, in *InitiateLayerUploadInput) (*InitiateLayerUploadOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	u, err := a.Layers.Start(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &InitiateLayerUploadOutput{UploadId: new(u.ID), PartSize: new(a.Limits.PartSize)}, nil
+}
+
+func (a *API) uploadLayerPart(ctx context.Context, c *aws.Call, in *UploadLayerPartInput) (*UploadLayerPartOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	if *in.PartLastByte < *in.PartFirstByte {
+		return nil, errs.Parameter("partLastByte", "partLastByte must not be less than partFirstByte")
+	}
+	u, err := a.Layers.Append(ctx, r, *in.UploadId, layer.Chunk{First: *in.PartFirstByte, Last: *in.PartLastByte, Part: true}, bytes.NewReader(in.LayerPartBlob))
+	if err != nil {
+		return nil, err
+	}
+	return &UploadLayerPartOutput{
+		RegistryId: new(string(r.Registry.Account)), RepositoryName: new(string(r.Name)),
+		UploadId: in.UploadId, LastByteReceived: new(u.Received - 1),
+	}, nil
+}
+
+func (a *API) completeLayerUpload(ctx context.Context, c *aws.Call, in *CompleteLayerUploadInput) (*CompleteLayerUploadOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	digests := make([]name.Digest, len(in.LayerDigests))
+	for i, d := range in.LayerDigests {
+		digests[i] = name.Digest(d)
+	}
+	l, err := a.Layers.Complete(ctx, r, *in.UploadId, digests, layer.Chunk{First: -1, Last: -1}, nil,
+		layer.CompleteOptions{RefuseEmpty: true, RefuseExisting: true, RefuseSmallParts: true})
+	if err != nil {
+		return nil, err
+	}
+	return &CompleteLayerUploadOutput{
+		RegistryId: new(string(r.Registry.Account)), RepositoryName: new(string(r.Name)),
+		UploadId: in.UploadId, LayerDigest: new(string(l.Digest)),
+	}, nil
+}
+
+func (a *API) getDownloadUrlForLayer(ctx context.Context, c *aws.Call, in *GetDownloadUrlForLayerInput) (*GetDownloadUrlForLayerOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	l, err := a.Layers.Stat(ctx, r, name.Digest(*in.LayerDigest))
+	if err != nil {
+		return nil, err
+	}
+	if !l.Referenced {
+		return nil, errs.New(errs.LayerInaccessible, "The layer with digest '%s' in the repository with name '%s' in the registry with id '%s' is not referenced by an image and cannot be downloaded", l.Digest, r.Name, r.Registry.Account)
+	}
+	return &GetDownloadUrlForLayerOutput{LayerDigest: in.LayerDigest, DownloadUrl: new(base(c) + a.downloadPath(r, l.Digest))}, nil
+}

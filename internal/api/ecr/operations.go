@@ -1,0 +1,67 @@
+// Package ecr is the Amazon ECR API (2015-09-21, JSON 1.1): the table of
+// operations, each with the permissions it needs, and the translation between
+// the service's shapes and the domain.
+//
+// It does not authenticate, validate shapes, authorize or write errors; the
+// pipeline in api/aws does. The rules are in the domain packages.
+package ecr
+
+import (
+	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/json11"
+)
+
+// Service describes the API to the pipeline.
+func (a *API) Service() aws.Service {
+	return aws.Service{
+		Name:         "ecr",
+		EventSource:  "ecr.amazonaws.com",
+		TargetPrefix: "AmazonEC2ContainerRegistry_V20150921",
+		SigningNames: []string{"ecr"},
+		Protocol:     json11.Protocol{},
+		Known:        OperationNames(),
+		Errors:       errorOf,
+		ErrorShapes:  ErrorShapes(),
+		BodyLimits: map[string]int64{
+			"UploadLayerPart": aws.LayerPartBodyLimit, "PutImage": aws.ManifestBodyLimit,
+		},
+		Operations:   a.operations(),
+	}
+}
+
+// operations is the table. What the model has and the table has not is answered
+// as an unknown operation and listed as missing in docs/compatibility.md.
+func (a *API) operations() []aws.Operation {
+	return []aws.Operation{
+		// repositories.go
+		aws.Op("CreateRepository", true, a.createRepositoryNeeds, a.createRepository),
+		aws.Op("DescribeRepositories", false, a.describeRepositoriesNeeds, a.describeRepositories),
+		aws.Op("DeleteRepository", true, onRepository("ecr:DeleteRepository", func(in *DeleteRepositoryInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.deleteRepository),
+		aws.Op("PutImageTagMutability", true, onRepository("ecr:PutImageTagMutability", func(in *PutImageTagMutabilityInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImageTagMutability),
+		aws.Op("PutImageScanningConfiguration", true, onRepository("ecr:PutImageScanningConfiguration", func(in *PutImageScanningConfigurationInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImageScanningConfiguration),
+		aws.Op("TagResource", true, onARN("ecr:TagResource", func(in *TagResourceInput) *string { return in.ResourceArn }), a.tagResource),
+		aws.Op("UntagResource", true, onARN("ecr:UntagResource", func(in *UntagResourceInput) *string { return in.ResourceArn }), a.untagResource),
+		aws.Op("ListTagsForResource", false, onARN("ecr:ListTagsForResource", func(in *ListTagsForResourceInput) *string { return in.ResourceArn }), a.listTagsForResource),
+
+		// registry.go
+		aws.Op("DescribeRegistry", false, onRegistry[DescribeRegistryInput]("ecr:DescribeRegistry"), a.describeRegistry),
+		aws.Op("GetAuthorizationToken", false, onRegistry[GetAuthorizationTokenInput]("ecr:GetAuthorizationToken"), a.getAuthorizationToken),
+
+		// layers.go
+		aws.Op("BatchCheckLayerAvailability", false, onRepository("ecr:BatchCheckLayerAvailability", func(in *BatchCheckLayerAvailabilityInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchCheckLayerAvailability),
+		aws.Op("InitiateLayerUpload", true, onRepository("ecr:InitiateLayerUpload", func(in *InitiateLayerUploadInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.initiateLayerUpload),
+		aws.Op("UploadLayerPart", true, onRepository("ecr:UploadLayerPart", func(in *UploadLayerPartInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.uploadLayerPart),
+		aws.Op("CompleteLayerUpload", true, onRepository("ecr:CompleteLayerUpload", func(in *CompleteLayerUploadInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.completeLayerUpload),
+		aws.Op("GetDownloadUrlForLayer", false, onRepository("ecr:GetDownloadUrlForLayer", func(in *GetDownloadUrlForLayerInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.getDownloadUrlForLayer),
+
+		// images.go
+		aws.Op("PutImage", true, onRepository("ecr:PutImage", func(in *PutImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImage),
+		aws.Op("BatchGetImage", false, onRepository("ecr:BatchGetImage", func(in *BatchGetImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchGetImage),
+		aws.Op("BatchDeleteImage", true, onRepository("ecr:BatchDeleteImage", func(in *BatchDeleteImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchDeleteImage),
+		aws.Op("ListImages", false, onRepository("ecr:ListImages", func(in *ListImagesInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.listImages),
+		aws.Op("DescribeImages", false, onRepository("ecr:DescribeImages", func(in *DescribeImagesInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.describeImages),
+		// IAM has no action of this name: it is authorized as BatchGetImage
+		// (service authorization reference).
+		aws.Op("ListImageReferrers", false, onRepository("ecr:BatchGetImage", func(in *ListImageReferrersInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.listImageReferrers),
+	}
+}

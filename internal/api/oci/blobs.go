@@ -1,0 +1,144 @@
+package oci
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/berth-registry/berth/internal/api/oci/transfer"
+	"github.com/berth-registry/berth/internal/domain/layer"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+)
+
+// Layers keeps layers and their uploads; *layer.Service is one. All methods
+// return errs codes, those of the domain.
+type Layers interface {
+	Start(ctx context.Context, r repository.Repository) (layer.Upload, error)
+	Status(ctx context.Context, r repository.Repository, id string) (layer.Upload, error)
+	Append(ctx context.Context, r repository.Repository, id string, c layer.Chunk, body io.Reader) (layer.Upload, error)
+	Complete(ctx context.Context, r repository.Repository, id string, digests []name.Digest, c layer.Chunk, body io.Reader, o layer.CompleteOptions) (layer.Layer, error)
+	Cancel(ctx context.Context, r repository.Repository, id string) error
+	Mount(ctx context.Context, from, to repository.Repository, d name.Digest) (layer.Layer, bool, error)
+	Stat(ctx context.Context, r repository.Repository, d name.Digest) (layer.Layer, error)
+	Open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64) (io.ReadCloser, layer.Layer, error)
+	Delete(ctx context.Context, r repository.Repository, d name.Digest) error
+}
+
+// digest reads a digest out of a path or a query.
+func (a *API) digest(parameter, text string) (name.Digest, error) {
+	d, err := name.ParseDigest(text)
+	if err != nil {
+		return "", a.invalid(codeDigestInvalid, parameter, "must satisfy regular expression '"+name.DigestPattern+"'")
+	}
+	if !d.Verifiable() {
+		return "", a.invalid(codeDigestInvalid, parameter, "the digest algorithm has to be sha256 or sha512")
+	}
+	return d, nil
+}
+
+// etag is the validator of content that its digest names.
+func etag(d name.Digest) string { return `"` + string(d) + `"` }
+
+// safeMediaType is the media type to serve a blob with. Who pushes a manifest
+// chooses it, so only types that no browser renders are passed on: the
+// registry may share its origin with the console.
+func safeMediaType(t string) string {
+	if strings.HasPrefix(t, "application/vnd.") && !strings.Contains(t, "+xml") || t == "application/json" {
+		return t
+	}
+	return "application/octet-stream"
+}
+
+// blobHeader is what GET and HEAD have in common.
+func blobHeader(d name.Digest, l layer.Layer) http.Header {
+	return http.Header{
+		"Accept-Ranges":         {"bytes"},
+		"Content-Type":          {safeMediaType(l.MediaType)},
+		"Docker-Content-Digest": {string(d)},
+		"Etag":                  {etag(d)},
+	}
+}
+
+func (a *API) headBlob(ctx context.Context, c *call) (response, error) {
+	d, err := a.blobOf(c)
+	if err != nil {
+		return response{}, err
+	}
+	l, err := a.c.Layers.Stat(ctx, c.repository, d)
+	if err != nil {
+		return response{}, err
+	}
+	resp := response{status: http.StatusOK, header: blobHeader(d, l), size: l.Size}
+	if transfer.Matches(c.r.Header, etag(d)) {
+		resp.status = http.StatusNotModified
+	}
+	return resp, nil
+}
+
+func (a *API) getBlob(ctx context.Context, c *call) (response, error) {
+	d, err := a.blobOf(c)
+	if err != nil {
+		return response{}, err
+	}
+	conditional := c.r.Header.Get("Range") != "" || c.r.Header.Get("If-None-Match") != ""
+	if !conditional { // what nearly every client asks: one look-up
+		content, l, err := a.c.Layers.Open(ctx, c.repository, d, 0, -1)
+		if err != nil {
+			return response{}, err
+		}
+		return response{status: http.StatusOK, header: blobHeader(d, l), content: content, size: l.Size}, nil
+	}
+	l, err := a.c.Layers.Stat(ctx, c.repository, d)
+	if err != nil {
+		return response{}, err
+	}
+	h := blobHeader(d, l)
+	if transfer.Matches(c.r.Header, etag(d)) {
+		return response{status: http.StatusNotModified, header: h}, nil
+	}
+	part, ranged, err := transfer.ReadRange(c.r.Header, l.Size, etag(d))
+	if err != nil {
+		return unsatisfiable(l.Size)
+	}
+	resp := response{status: http.StatusOK, header: h, size: l.Size}
+	offset, length := int64(0), int64(-1)
+	if ranged {
+		resp.status, resp.size = http.StatusPartialContent, part.Length()
+		offset, length = part.First, part.Length()
+		h.Set("Content-Range", part.ContentRange(l.Size))
+	}
+	resp.content, _, err = a.c.Layers.Open(ctx, c.repository, d, offset, length)
+	return resp, err
+}
+
+// unsatisfiable refuses a Range and says how much there is.
+func unsatisfiable(size int64) (response, error) {
+	return response{header: http.Header{"Content-Range": {"bytes */" + strconv.FormatInt(size, 10)}}},
+		&problem{status: http.StatusRequestedRangeNotSatisfiable, code: codeSizeInvalid, message: "The content has " + strconv.FormatInt(size, 10) + " bytes; the range is not in it"}
+}
+
+func (a *API) deleteBlob(ctx context.Context, c *call) (response, error) {
+	d, err := a.blobOf(c)
+	if err != nil {
+		return response{}, err
+	}
+	if a.c.Quirks {
+		return response{}, &problem{status: http.StatusMethodNotAllowed, code: codeUnsupported, message: "The operation is unsupported.", allow: "GET, HEAD"}
+	}
+	if err := a.c.Layers.Delete(ctx, c.repository, d); err != nil {
+		return response{}, err
+	}
+	return response{status: http.StatusAccepted, event: "DeleteLayer"}, nil
+}
+
+// blobOf reads the digest of a blob path and notes it for the trail.
+func (a *API) blobOf(c *call) (name.Digest, error) {
+	d, err := a.digest("layerDigest", c.Reference)
+	if err == nil {
+		c.params["layerDigest"] = d
+	}
+	return d, err
+}

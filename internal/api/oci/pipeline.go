@@ -1,0 +1,367 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/berth-registry/berth/internal/api/oci/path"
+	"github.com/berth-registry/berth/internal/api/oci/transfer"
+	"github.com/berth-registry/berth/internal/domain/audit"
+	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/infra/clock"
+)
+
+// Repositories finds repositories.
+type Repositories interface {
+	// Get returns errs.RepositoryNotFound.
+	Get(ctx context.Context, reg name.Registry, repo name.Repository) (repository.Repository, error)
+	// List returns up to limit repositories after the given name, in byte order.
+	List(ctx context.Context, reg name.Registry, after name.Repository, limit int) ([]repository.Repository, error)
+}
+
+// Audit takes the record of a call.
+type Audit interface {
+	Record(ctx context.Context, e audit.Entry)
+}
+
+// Config is what an API stands on. Everything is needed but what says its
+// default.
+type Config struct {
+	// Resolve says which registry a request addresses and under which base
+	// URL (scheme://host[:port]) the client reached it. ok is false for a
+	// host that is no registry of this deployment.
+	Resolve      func(*http.Request) (reg name.Registry, base string, ok bool)
+	Tokens       Tokens
+	Authorizer   authz.Authorizer
+	Repositories Repositories
+	Layers       Layers
+	Images       Images
+	Audit        Audit
+	Log          *slog.Logger
+	Clock        clock.Clock
+	// ManifestBytes bounds a manifest, in bytes.
+	ManifestBytes int
+	// Quirks asks for ECR's ways where they break the specification.
+	Quirks bool
+	// Mounting lets a push mount layers from another repository.
+	Mounting bool
+	// Draining says that the server is stopping; nil: never.
+	Draining func() bool
+	// SourceIP gives the client's address; nil: the connection's other end.
+	SourceIP func(*http.Request) netip.Addr
+	// Stall is how long a transfer may stand still; 0: transfer.DefaultStall.
+	Stall time.Duration
+}
+
+// API serves /v2/.
+type API struct {
+	c       Config
+	table   table
+	buffers sync.Pool
+}
+
+var _ http.Handler = (*API)(nil)
+
+// New builds the API. It fails when the configuration has a hole or a route
+// says no needs.
+func New(c Config) (*API, error) {
+	for what, missing := range map[string]bool{
+		"Resolve": c.Resolve == nil, "Tokens": c.Tokens == nil, "Authorizer": c.Authorizer == nil, "Repositories": c.Repositories == nil,
+		"Layers": c.Layers == nil, "Images": c.Images == nil, "Audit": c.Audit == nil, "Log": c.Log == nil, "Clock": c.Clock == nil,
+		"ManifestBytes": c.ManifestBytes <= 0,
+	} {
+		if missing {
+			return nil, fmt.Errorf("oci.Config.%s is not set", what)
+		}
+	}
+	if c.Stall <= 0 {
+		c.Stall = transfer.DefaultStall
+	}
+	if c.Draining == nil {
+		c.Draining = func() bool { return false }
+	}
+	if c.SourceIP == nil {
+		c.SourceIP = func(r *http.Request) netip.Addr {
+			ap, err := netip.ParseAddrPort(r.RemoteAddr)
+			if err != nil {
+				return netip.Addr{}
+			}
+			return ap.Addr().Unmap()
+		}
+	}
+	t, err := newTable(rows(), openRows())
+	if err != nil {
+		return nil, err
+	}
+	a := &API{c: c, table: t}
+	a.buffers.New = func() any {
+		b := make([]byte, transfer.BufferSize)
+		return &b
+	}
+	return a, nil
+}
+
+// ServeHTTP is the pipeline. Every request under /v2/ passes it from top to
+// bottom; rows see only what came through.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	rc := http.NewResponseController(w)
+	c := &call{
+		r: r, at: a.c.Clock.Now(), requestID: uuid.NewString(), Target: path.Split(r.URL.EscapedPath()), params: map[string]any{},
+		body: transfer.NewBody(r.Body, rc, a.c.Stall),
+	}
+	h := w.Header()
+	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Amzn-Requestid", c.requestID)
+
+	the, resp, err := a.answer(ctx, c)
+	var first []byte // of streamed content
+	if err == nil && resp.content != nil {
+		defer func() { _ = resp.content.Close() }() // it was only read
+		buffer := a.buffers.Get().(*[]byte)
+		defer a.buffers.Put(buffer)
+		first, err = transfer.Begin(resp.content, resp.size, *buffer)
+	}
+	// The record comes before the answer, so that nobody acts on an answer
+	// that the trail does not have.
+	if err != nil {
+		p := a.explain(c, err)
+		a.record(ctx, c, the, resp, &p)
+		a.refuse(w, c, resp, p)
+		return
+	}
+	a.record(ctx, c, the, resp, nil)
+	a.write(w, rc, c, resp, first)
+}
+
+// answer takes the request through everything up to its row's answer. A panic
+// becomes an error, which is logged with its stack.
+func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			resp, err = response{}, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	if a.c.Draining() {
+		return row{}, response{}, errs.New(errs.Unavailable, "The registry is stopping. Try again.")
+	}
+	var ok bool
+	if c.registry, c.base, ok = a.c.Resolve(c.r); !ok {
+		return row{}, response{}, &problem{status: http.StatusNotFound, code: codeNameUnknown, message: "This host is no registry"}
+	}
+	if c.caller, err = a.authenticate(ctx, c.r, c.registry.Region); err != nil {
+		return row{}, response{}, err
+	}
+	the, open, ok := a.table.find(c.Kind, c.r.Method)
+	switch {
+	case !ok && a.table.allow[c.Kind] == "":
+		return row{}, response{}, &problem{status: http.StatusNotFound, code: codeUnsupported, message: "There is no such path in this API"}
+	case !ok:
+		return row{}, response{}, &problem{
+			status: http.StatusMethodNotAllowed, code: codeUnsupported,
+			message: "This path does not take the method", allow: a.table.allow[c.Kind],
+		}
+	case open.Do != nil:
+		resp, err = open.Do(a, ctx, c)
+		return row{}, resp, err
+	}
+	if !the.AnyRegistry {
+		if c.repo, err = name.ParseRepository(c.Name); err != nil {
+			return the, response{}, a.invalid(codeNameInvalid, "repositoryName", "must satisfy regular expression '"+name.RepositoryPattern+"'")
+		}
+		c.params["repositoryName"] = c.repo
+	}
+	c.params["registryId"] = c.registry.Account
+	if err := a.authorize(ctx, c, the.Needs(c)); err != nil {
+		return the, response{}, err
+	}
+	if !the.AnyRegistry {
+		if c.repository, err = a.c.Repositories.Get(ctx, c.registry, c.repo); err != nil {
+			return the, response{}, err
+		}
+	}
+	if the.MayAlso != nil {
+		if needs := the.MayAlso(c); len(needs) > 0 {
+			switch err := a.authorize(ctx, c, needs); {
+			case err == nil:
+				c.alsoAllowed = true
+			case !errs.Is(err, errs.AccessDenied):
+				return the, response{}, err
+			}
+		}
+	}
+	resp, err = the.Do(a, ctx, c)
+	return the, resp, err
+}
+
+func (a *API) authorize(ctx context.Context, c *call, needs []authz.Need) error {
+	if len(needs) == 0 {
+		return errors.New("a route answered no needs for a request")
+	}
+	return a.c.Authorizer.Authorize(ctx, authz.Request{
+		Principal: c.caller, Needs: needs, Region: c.registry.Region,
+		SourceIP: a.c.SourceIP(c.r), UserAgent: c.r.UserAgent(), Secure: strings.HasPrefix(c.base, "https:"),
+	})
+}
+
+// explain turns the error of a call into what its client is told, and logs
+// what the client is not told.
+func (a *API) explain(c *call, err error) problem {
+	// What broke the request's body explains whatever the domain says of it.
+	if broken := c.body.Broken(); broken != nil {
+		err = a.bodyProblem(broken)
+	}
+	var p problem
+	switch {
+	case c.r.Context().Err() != nil && errors.Is(err, context.Canceled):
+		p = problem{status: statusClientGone, code: codeUnknown, message: "The client went away"}
+	default:
+		p = a.problemOf(err, c.Kind, c.requestID)
+	}
+	level, text := slog.LevelDebug, "request refused"
+	if p.status >= http.StatusInternalServerError && p.status != http.StatusServiceUnavailable {
+		level, text = slog.LevelError, "request failed"
+	}
+	a.c.Log.Log(c.r.Context(), level, text, "requestId", c.requestID, "method", c.r.Method, "path", c.r.URL.Path,
+		"principal", c.caller.ARN, "status", p.status, "error", err)
+	return p
+}
+
+// statusClientGone stands in logs for an answer that nobody reads.
+const statusClientGone = 499
+
+// bodyProblem says what was wrong with a body that broke off. What arrived of
+// an upload stays, so that the client can go on.
+func (a *API) bodyProblem(broken error) error {
+	if transfer.Stalled(broken) {
+		return &problem{status: http.StatusRequestTimeout, code: codeBlobUploadInvalid, message: "No data came for " + a.c.Stall.String() + ". Ask for the state of the upload and go on from there."}
+	}
+	return &problem{status: http.StatusBadRequest, code: codeSizeInvalid, message: "The request body ended before its announced length"}
+}
+
+// refuse writes the answer of a call that failed.
+func (a *API) refuse(w http.ResponseWriter, c *call, resp response, p problem) {
+	// A client that waits for "100 Continue" has not sent its body, and one
+	// without a token is not worth reading.
+	if c.caller.ARN != "" && c.hasBody() && c.r.Header.Get("Expect") == "" {
+		c.body.Drain()
+	}
+	c.body.End(c.hasBody())
+	if p.status == http.StatusUnauthorized {
+		challenge(w, c.base)
+		return
+	}
+	if resp.content == nil { // else the headers speak of content that does not come
+		maps.Copy(w.Header(), resp.header)
+	}
+	writeProblem(w, p)
+}
+
+// write sends the answer of a call that succeeded. What goes wrong now is for
+// the log: the client sees fewer bytes than announced, or has gone.
+func (a *API) write(w http.ResponseWriter, rc *http.ResponseController, c *call, resp response, first []byte) {
+	c.body.End(c.hasBody() && resp.content == nil)
+	h := w.Header()
+	maps.Copy(h, resp.header)
+	if resp.status != http.StatusNoContent && resp.status != http.StatusNotModified {
+		h.Set("Content-Length", strconv.FormatInt(resp.size, 10))
+	}
+	w.WriteHeader(resp.status)
+	if resp.size == 0 || c.r.Method == http.MethodHead || resp.status == http.StatusNotModified {
+		return
+	}
+	out := transfer.NewWriter(w, rc, a.c.Stall)
+	var err error
+	if resp.content != nil {
+		err = transfer.Send(out, resp.content, resp.size, first)
+	} else {
+		_, err = out.Write(resp.body)
+	}
+	if err == nil {
+		err = out.Finish()
+	}
+	if err == nil {
+		return
+	}
+	level := slog.LevelInfo
+	var failure *transfer.ContentError
+	if errors.As(err, &failure) && c.r.Context().Err() == nil {
+		level = slog.LevelError // the content failed, not the client
+	}
+	a.c.Log.Log(c.r.Context(), level, "transfer broke off", "requestId", c.requestID, "path", c.r.URL.Path, "principal", c.caller.ARN, "error", err)
+}
+
+// record writes the audit entry of a call that stood for an operation. Calls
+// without a token that holds are not recorded, as CloudTrail does not: anybody
+// could fill the trail with them.
+func (a *API) record(ctx context.Context, c *call, the row, resp response, p *problem) {
+	if the.Name == "" || c.caller.ARN == "" {
+		return
+	}
+	e := audit.Entry{
+		Time: c.at, EventSource: "ecr.amazonaws.com", EventName: the.Name,
+		Region: c.registry.Region, Principal: c.caller, Account: c.registry.Account,
+		UserAgent: c.r.UserAgent(), RequestID: c.requestID, ReadOnly: the.ReadOnly,
+		RequestParameters: a.marshal(c.params),
+	}
+	if ip := a.c.SourceIP(c.r); ip.IsValid() {
+		e.SourceIP = ip.String()
+	}
+	if resp.event != "" {
+		e.EventName = resp.event
+	}
+	if c.repo != "" {
+		e.Resources = []string{c.registry.RepositoryARN(c.repo).String()}
+	}
+	if p != nil {
+		e.ErrorCode, e.ErrorMessage = p.code, p.message
+	} else {
+		e.ResponseElements = a.marshal(resp.elements)
+	}
+	a.c.Audit.Record(context.WithoutCancel(ctx), e) // kept also when the client has gone
+}
+
+func (a *API) marshal(members map[string]any) json.RawMessage {
+	if len(members) == 0 {
+		return nil
+	}
+	b, err := json.Marshal(members)
+	if err != nil {
+		a.c.Log.Error("a call's parameters cannot be recorded", "error", err)
+		return nil
+	}
+	return b
+}
+
+// jsonResponse is a 200 with a JSON document. Text stays as it is: no browser
+// reads this, and escapes would make it longer.
+func jsonResponse(contentType string, v any) (response, error) {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return response{}, err
+	}
+	return response{
+		status: http.StatusOK, header: http.Header{"Content-Type": {contentType}},
+		body: body.Bytes(), size: int64(body.Len()),
+	}, nil
+}

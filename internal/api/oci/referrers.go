@@ -1,0 +1,71 @@
+package oci
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/berth-registry/berth/internal/domain/image"
+	"github.com/berth-registry/berth/internal/domain/name"
+)
+
+const (
+	indexType = "application/vnd.oci.image.index.v1+json"
+	// referrersPage is how many referrers a page has at most, where they are
+	// small: domain/image ends a page early that would not fit the 4 MiB which
+	// clients take for an index.
+	referrersPage = 100
+	// filterArtifactType is the query parameter and the name of its filter.
+	filterArtifactType = "artifactType"
+)
+
+// referrersIndex is the image index that lists referrers.
+type referrersIndex struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType"`
+	Manifests     []descriptor `json:"manifests"`
+}
+
+type descriptor struct {
+	MediaType    string            `json:"mediaType"`
+	Digest       name.Digest       `json:"digest"`
+	Size         int64             `json:"size"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+}
+
+// listReferrers lists what refers to a digest, whether that is there or not.
+func (a *API) listReferrers(ctx context.Context, c *call) (response, error) {
+	subject, err := a.digest("imageDigest", c.Reference)
+	if err != nil {
+		return response{}, err
+	}
+	c.params["subjectId"] = map[string]any{"imageDigest": subject}
+	types := c.r.URL.Query()[filterArtifactType]
+	after, err := a.cursor(c)
+	if err != nil {
+		return response{}, err
+	}
+	found, next, err := a.c.Images.Referrers(ctx, c.repository, subject, image.ReferrersQuery{ArtifactTypes: types, After: after, Limit: referrersPage})
+	if err != nil {
+		return response{}, err
+	}
+	index := referrersIndex{SchemaVersion: 2, MediaType: indexType, Manifests: make([]descriptor, len(found))}
+	for i, r := range found {
+		index.Manifests[i] = descriptor{MediaType: r.MediaType, Digest: r.Digest, Size: r.Size, ArtifactType: r.ArtifactType, Annotations: r.Annotations}
+	}
+	resp, err := jsonResponse(indexType, index)
+	if err != nil {
+		return response{}, err
+	}
+	if len(types) > 0 {
+		resp.header["Oci-Filters-Applied"] = []string{filterArtifactType}
+	}
+	if next != "" {
+		query := url.Values{"last": {pageToken(next)}}
+		if len(types) > 0 {
+			query[filterArtifactType] = types
+		}
+		resp.header["Link"] = a.link(c, "/v2/"+string(c.repo)+"/referrers/"+string(subject), query)
+	}
+	return resp, nil
+}

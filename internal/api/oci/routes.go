@@ -1,0 +1,211 @@
+package oci
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/berth-registry/berth/internal/api/oci/path"
+	"github.com/berth-registry/berth/internal/api/oci/transfer"
+	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/repository"
+)
+
+// call is one request on its way through the pipeline, as far as it has got.
+type call struct {
+	r         *http.Request
+	at        time.Time
+	requestID string
+	registry  name.Registry
+	base      string // scheme://host of the registry, without a slash at the end
+	caller    principal.Principal
+	path.Target
+	repo       name.Repository
+	repository repository.Repository // set where the row asks for one
+	body       *transfer.Body
+	// alsoAllowed says that the row's MayAlso needs are all granted.
+	alsoAllowed bool
+	// params are the call's parameters by the ECR API's member names, for
+	// the audit trail: no secrets, no layer bytes, no manifests (which are
+	// sealed at rest).
+	params map[string]any
+}
+
+// query is the first value of a query parameter and whether there is one.
+func (c *call) query(key string) (string, bool) {
+	v, ok := c.r.URL.Query()[key]
+	if !ok || len(v) == 0 {
+		return "", false
+	}
+	return v[0], true
+}
+
+// hasBody says whether the client sends a body, of known length or not.
+func (c *call) hasBody() bool { return c.r.ContentLength != 0 }
+
+// response is what a row answers. Content-Length is set by the pipeline.
+type response struct {
+	status int
+	header http.Header
+	// body is the content, or content the content where it is streamed; size
+	// is its length. A HEAD has neither and says the size all the same.
+	body    []byte
+	content io.ReadCloser
+	size    int64
+	// event and elements go to the audit trail: another event name than the
+	// row's, and what a writing call made.
+	event    string
+	elements map[string]any
+}
+
+// row is one route: an operation of the ECR API in the clothes of the OCI
+// distribution API.
+type row struct {
+	Method string
+	Kind   path.Kind
+	// Name is the operation, as IAM and CloudTrail call it.
+	Name string
+	// ReadOnly is for the audit trail.
+	ReadOnly bool
+	// Needs are the actions that the caller must be allowed.
+	Needs func(*call) []authz.Need
+	// MayAlso are actions without which the call works too, differently
+	// (call.alsoAllowed); nil for none.
+	MayAlso func(*call) []authz.Need
+	// AnyRegistry rows act on the registry as a whole, not on a repository.
+	AnyRegistry bool
+	Do          func(*API, context.Context, *call) (response, error)
+}
+
+// onRepository needs the actions on the addressed repository.
+func onRepository(actions ...string) func(*call) []authz.Need {
+	return func(c *call) []authz.Need {
+		needs := make([]authz.Need, len(actions))
+		for i, action := range actions {
+			needs[i] = authz.Need{Action: action, Resource: c.registry.RepositoryARN(c.repo)}
+		}
+		return needs
+	}
+}
+
+// The actions that the rows need, by the table of the ECR user guide that
+// says which docker step needs which permission.
+const (
+	actBatchCheckLayerAvailability = "ecr:BatchCheckLayerAvailability"
+	actBatchDeleteImage            = "ecr:BatchDeleteImage"
+	actBatchGetImage               = "ecr:BatchGetImage"
+	actCompleteLayerUpload         = "ecr:CompleteLayerUpload"
+	actDescribeRepositories        = "ecr:DescribeRepositories"
+	actGetDownloadURLForLayer      = "ecr:GetDownloadUrlForLayer"
+	actInitiateLayerUpload         = "ecr:InitiateLayerUpload"
+	actListImages                  = "ecr:ListImages"
+	actPutImage                    = "ecr:PutImage"
+	actUploadLayerPart             = "ecr:UploadLayerPart"
+)
+
+// rows is the whole API, but for the version check.
+func rows() []row {
+	return []row{
+		{Method: http.MethodGet, Kind: path.Catalog, Name: "DescribeRepositories", ReadOnly: true, AnyRegistry: true, Needs: catalogNeeds, Do: (*API).catalog},
+
+		{Method: http.MethodGet, Kind: path.Tags, Name: "ListImages", ReadOnly: true, Needs: onRepository(actListImages), Do: (*API).listTags},
+		{Method: http.MethodGet, Kind: path.Referrers, Name: "ListImageReferrers", ReadOnly: true, Needs: onRepository(actBatchGetImage), Do: (*API).listReferrers},
+
+		{Method: http.MethodGet, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository(actBatchGetImage), Do: (*API).getManifest},
+		{Method: http.MethodHead, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository(actBatchGetImage), Do: (*API).headManifest},
+		{Method: http.MethodPut, Kind: path.Manifest, Name: "PutImage", Needs: onRepository(actPutImage), Do: (*API).putManifest},
+		{Method: http.MethodDelete, Kind: path.Manifest, Name: "BatchDeleteImage", Needs: onRepository(actBatchDeleteImage), Do: (*API).deleteManifest},
+
+		{Method: http.MethodGet, Kind: path.Blob, Name: "GetDownloadUrlForLayer", ReadOnly: true, Needs: onRepository(actGetDownloadURLForLayer), Do: (*API).getBlob},
+		{Method: http.MethodHead, Kind: path.Blob, Name: "BatchCheckLayerAvailability", ReadOnly: true, Needs: onRepository(actBatchCheckLayerAvailability), Do: (*API).headBlob},
+		{Method: http.MethodDelete, Kind: path.Blob, Name: "BatchDeleteImage", Needs: onRepository(actBatchDeleteImage), Do: (*API).deleteBlob},
+
+		{Method: http.MethodPost, Kind: path.Uploads, Name: "InitiateLayerUpload", Needs: startNeeds, MayAlso: mountNeeds, Do: (*API).startUpload},
+		{Method: http.MethodGet, Kind: path.Upload, Name: "UploadLayerPart", ReadOnly: true, Needs: onRepository(actUploadLayerPart), Do: (*API).uploadStatus},
+		{Method: http.MethodPatch, Kind: path.Upload, Name: "UploadLayerPart", Needs: onRepository(actUploadLayerPart), Do: (*API).patchUpload},
+		{Method: http.MethodPut, Kind: path.Upload, Name: "CompleteLayerUpload", Needs: finishNeeds, Do: (*API).finishUpload},
+		{Method: http.MethodDelete, Kind: path.Upload, Name: "InitiateLayerUpload", Needs: onRepository(actInitiateLayerUpload), Do: (*API).cancelUpload},
+	}
+}
+
+// openRow is a route that needs a valid token and nothing else.
+type openRow struct {
+	Method string
+	Kind   path.Kind
+	Do     func(*API, context.Context, *call) (response, error)
+}
+
+func openRows() []openRow {
+	return []openRow{{Method: http.MethodGet, Kind: path.Base, Do: (*API).version}}
+}
+
+// version answers the version check, which is how clients try a token.
+func (a *API) version(context.Context, *call) (response, error) {
+	return jsonResponse("application/json", struct{}{})
+}
+
+type routeKey struct {
+	kind   path.Kind
+	method string
+}
+
+// table finds the row of a request.
+type table struct {
+	rows  map[routeKey]row
+	open  map[routeKey]openRow
+	allow map[path.Kind]string
+}
+
+// newTable builds the table. It refuses a row without Needs, and a second row
+// for the same method and kind.
+func newTable(rows []row, open []openRow) (table, error) {
+	t := table{rows: map[routeKey]row{}, open: map[routeKey]openRow{}, allow: map[path.Kind]string{}}
+	methods := map[path.Kind][]string{}
+	for _, o := range open {
+		t.open[routeKey{o.Kind, o.Method}] = o
+		methods[o.Kind] = append(methods[o.Kind], o.Method)
+	}
+	for _, r := range rows {
+		key := routeKey{r.Kind, r.Method}
+		switch _, twice := t.rows[key]; {
+		case r.Needs == nil:
+			return table{}, fmt.Errorf("the route %s for %s says no needs", r.Method, r.Name)
+		case r.Do == nil || r.Name == "":
+			return table{}, fmt.Errorf("the route %s for %q is not whole", r.Method, r.Name)
+		case twice:
+			return table{}, fmt.Errorf("the route %s for %s stands twice", r.Method, r.Name)
+		}
+		t.rows[key] = r
+		methods[r.Kind] = append(methods[r.Kind], r.Method)
+	}
+	for k, all := range methods {
+		if slices.Contains(all, http.MethodGet) && !slices.Contains(all, http.MethodHead) {
+			all = append(all, http.MethodHead) // see find
+		}
+		slices.Sort(all)
+		t.allow[k] = strings.Join(all, ", ")
+	}
+	return t, nil
+}
+
+// find returns the row of a request, a GET row for a HEAD that has none of its
+// own: net/http leaves out the body.
+func (t table) find(k path.Kind, method string) (row, openRow, bool) {
+	key := routeKey{k, method}
+	if r, ok := t.rows[key]; ok {
+		return r, openRow{}, true
+	}
+	if o, ok := t.open[key]; ok {
+		return row{}, o, true
+	}
+	if method == http.MethodHead {
+		return t.find(k, http.MethodGet)
+	}
+	return row{}, openRow{}, false
+}

@@ -1,0 +1,63 @@
+package oci
+
+import (
+	"context"
+
+	"github.com/berth-registry/berth/internal/domain/image"
+	"github.com/berth-registry/berth/internal/domain/name"
+)
+
+// tagList is the document of tags/list.
+type tagList struct {
+	Name name.Repository `json:"name"`
+	Tags []name.Tag      `json:"tags"`
+}
+
+func (a *API) tagsPath(c *call) string { return "/v2/" + string(c.repo) + "/tags/list" }
+
+// listTags lists a page of tags, in byte order; `last` is the tag in front of
+// the page.
+func (a *API) listTags(ctx context.Context, c *call) (response, error) {
+	n, err := a.pageSize(c)
+	if err != nil {
+		return response{}, err
+	}
+	doc := tagList{Name: c.repo, Tags: []name.Tag{}}
+	if n == 0 {
+		return a.list(doc, nil)
+	}
+	if a.c.Quirks {
+		return a.listTagsAsStored(ctx, c, n)
+	}
+	last, _ := c.query("last")
+	tags, more, err := a.c.Images.Tags(ctx, c.repository, name.Tag(last), n)
+	if err != nil {
+		return response{}, err
+	}
+	doc.Tags = append(doc.Tags, tags...)
+	if !more || len(tags) == 0 {
+		return a.list(doc, nil)
+	}
+	return a.list(doc, a.nextPage(c, a.tagsPath(c), n, string(tags[len(tags)-1])))
+}
+
+// listTagsAsStored is ECR's listing: in the order of storage, with an opaque
+// `last`.
+func (a *API) listTagsAsStored(ctx context.Context, c *call, n int) (response, error) {
+	after, err := a.cursor(c)
+	if err != nil {
+		return response{}, err
+	}
+	refs, next, err := a.c.Images.List(ctx, c.repository, image.ListQuery{TagStatus: image.Tagged, After: after, Limit: n})
+	if err != nil {
+		return response{}, err
+	}
+	doc := tagList{Name: c.repo, Tags: make([]name.Tag, len(refs))}
+	for i, r := range refs {
+		doc.Tags[i] = r.Tag
+	}
+	if next == "" {
+		return a.list(doc, nil)
+	}
+	return a.list(doc, a.nextPage(c, a.tagsPath(c), n, pageToken(next)))
+}

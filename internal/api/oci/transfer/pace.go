@@ -1,0 +1,162 @@
+// Package transfer moves the bodies of requests and answers: it cuts transfers
+// that stand still, reads ranges and validators out of headers, and streams
+// content.
+//
+// It knows nothing of what the bytes are; api/oci does.
+package transfer
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// Bounds on clients that are slow or that have more to say than is wanted. A
+// transfer has no limit in total, however long it takes; it is cut when
+// nothing moves.
+const (
+	// DefaultStall is how long a transfer may stand still.
+	DefaultStall = time.Minute
+	// maxDrain and maxDrainTime bound what is still read of the body of a
+	// refused request, so that the client gets to read the answer.
+	maxDrain     = 16 << 20
+	maxDrainTime = 5 * time.Second
+)
+
+// Body reads a request body and cuts it when no byte comes for a while.
+// Deadlines of sockets are moments of the machine's clock, so this does not
+// ask a clock of the program's.
+//
+// A row may leave a reader behind that still waits for bytes (domain/layer
+// does when another request takes an upload over); End sends it away.
+type Body struct {
+	body  io.Reader
+	rc    *http.ResponseController
+	stall time.Duration
+
+	mu      sync.Mutex
+	set     time.Time
+	reading bool
+	ended   bool
+	// err is how reading ended: io.EOF, or why the body broke off. Reading
+	// may end without either when the reader lost interest.
+	err error
+}
+
+// NewBody paces the body of the request that rc controls.
+func NewBody(body io.Reader, rc *http.ResponseController, stall time.Duration) *Body {
+	return &Body{body: body, rc: rc, stall: stall}
+}
+
+// Stalled says whether the error of Broken is that nothing came.
+func Stalled(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// errEnded is what a reader gets that was left behind.
+var errEnded = errors.New("the request is over")
+
+// Read reads, giving the client the stall time afresh with every byte.
+func (b *Body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	if b.ended {
+		b.mu.Unlock()
+		return 0, errEnded
+	}
+	b.reading = true
+	if now := time.Now(); now.Sub(b.set) > b.stall/8 {
+		b.set = now
+		b.deadline(now.Add(b.stall))
+	}
+	b.mu.Unlock()
+	n, err := b.body.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reading = false
+	if err != nil && !b.ended {
+		b.err = err
+		// The server goes on watching the connection for the client's leaving.
+		// An old deadline would look like that and cancel a slow commit.
+		b.deadline(time.Time{})
+	}
+	return n, err
+}
+
+// deadline sets the connection's. One that has none is paced by nothing, which
+// only a test's connection is.
+func (b *Body) deadline(t time.Time) { _ = b.rc.SetReadDeadline(t) }
+
+// Broken gives the reason when the body ended before its end: the client
+// stalled, went away, or sent less than it announced.
+func (b *Body) Broken() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if errors.Is(b.err, io.EOF) {
+		return nil
+	}
+	return b.err
+}
+
+// Drain reads what is left of a refused request's body, within the bounds, so
+// that the client gets to read the answer.
+func (b *Body) Drain() {
+	b.mu.Lock()
+	idle := !b.reading && b.err == nil
+	b.mu.Unlock()
+	if !idle {
+		return
+	}
+	b.deadline(time.Now().Add(maxDrainTime))
+	_, _ = io.CopyN(io.Discard, b.body, maxDrain) // net/http closes the connection on what cannot be read
+	b.deadline(time.Time{})
+}
+
+// End is the last use of the body, before the answer is written. net/http reads
+// what is left of a short body by itself, without a limit in time: unread says
+// to give it one. A reader that was left behind gets an error now, since
+// net/http would wait for it, and with it the client for its answer.
+func (b *Body) End(unread bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	switch {
+	case b.reading:
+		b.deadline(time.Unix(1, 0))
+	case unread && b.err == nil:
+		b.deadline(time.Now().Add(maxDrainTime))
+	}
+}
+
+// Writer writes a response and gives up when the client takes nothing.
+type Writer struct {
+	w     io.Writer
+	rc    *http.ResponseController
+	stall time.Duration
+	set   time.Time
+}
+
+// NewWriter paces the answer that rc controls.
+func NewWriter(w io.Writer, rc *http.ResponseController, stall time.Duration) *Writer {
+	return &Writer{w: w, rc: rc, stall: stall}
+}
+
+// Write writes, giving the client the stall time afresh with every buffer.
+func (w *Writer) Write(p []byte) (int, error) {
+	if now := time.Now(); now.Sub(w.set) > w.stall/8 {
+		w.set = now
+		_ = w.rc.SetWriteDeadline(now.Add(w.stall)) // see Body.Read
+	}
+	return w.w.Write(p)
+}
+
+// Finish sends what net/http still holds and takes the deadline off the
+// connection, which the next request may use an hour later.
+func (w *Writer) Finish() error {
+	err := w.rc.Flush()
+	if errors.Is(err, http.ErrNotSupported) {
+		err = nil
+	}
+	_ = w.rc.SetWriteDeadline(time.Time{}) // see Body.Read
+	return err
+}

@@ -1,0 +1,32 @@
+package sts
+
+import "github.com/berth-registry/berth/internal/domain/errs"
+
+// errorOf is the one table from a failure to STS's error and its status. Only
+// the failures that any operation can have occur here; the registry's own
+// cannot reach STS and would be faults of ours.
+func errorOf(code errs.Code) (string, int) {
+	switch code {
+	case errs.AccessDenied:
+		return "AccessDenied", 403
+	case errs.TokenExpired:
+		return "ExpiredToken", 403
+	case errs.InvalidParameter, errs.Validation:
+		return "ValidationError", 400
+	case errs.Throttled:
+		return "Throttling", 400
+	case errs.Unavailable:
+		return "ServiceUnavailable", 503
+	case errs.Internal, errs.StorageFull,
+		errs.RepositoryNotFound, errs.RepositoryExists, errs.RepositoryNotEmpty,
+		errs.ImageNotFound, errs.ImageExists, errs.TagExists, errs.ImageDigestMismatch,
+		errs.ManifestInvalid, errs.ManifestTypeMissing, errs.ManifestTooLarge, errs.ManifestUntranslated,
+		errs.ReferencedImagesNotFound, errs.ImageReferenced,
+		errs.LayersNotFound, errs.LayerInaccessible, errs.LayerExists, errs.LayerReferenced,
+		errs.LayerPartTooSmall, errs.LayerPartInvalid, errs.LayerDigestMismatch, errs.LayerTooLarge,
+		errs.UploadNotFound, errs.UploadEmpty, errs.UploadBusy, errs.UploadInterrupted, errs.RangeInvalid,
+		errs.InvalidResourceTag, errs.TooManyResourceTags, errs.LimitExceeded, errs.KeyFailure:
+		return "InternalFailure", 500
+	}
+	return "InternalFailure", 500
+}

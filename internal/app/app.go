@@ -1,0 +1,173 @@
+// Package app puts the program together: it is the only place that knows all
+// the others. New builds everything from a configuration, Run serves until it
+// is told to stop and drains.
+//
+// It holds no rules of its own; those are in the domain packages.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/berth-registry/berth/internal/config"
+	"github.com/berth-registry/berth/internal/domain/audit"
+	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/event"
+	"github.com/berth-registry/berth/internal/domain/image"
+	"github.com/berth-registry/berth/internal/domain/image/manifest"
+	"github.com/berth-registry/berth/internal/domain/layer"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/registry"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/domain/schema"
+	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/clock"
+	"github.com/berth-registry/berth/internal/infra/jobs"
+	"github.com/berth-registry/berth/internal/infra/keys"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// Options are what a program or a test adds to the configuration.
+type Options struct {
+	Clock   clock.Clock // nil: the machine's
+	Log     *slog.Logger
+	Version string
+}
+
+// App is the whole program.
+type App struct {
+	cfg     config.Config
+	clk     clock.Clock
+	log     *slog.Logger
+	version string
+	hosts   name.Hosts
+
+	durable  *sqldb.DB
+	volatile *sqldb.DB
+	keys     keys.Manager
+	stores   map[name.Region]blobstore.Store
+	queue    *jobs.Queue
+	trail    *audit.Trail
+
+	principals   *principal.Service
+	registries   *registry.Service
+	repositories *repository.Service
+	layers       *layer.Service
+	images       *image.Service
+	authorizer   authz.Authorizer
+
+	handler  http.Handler
+	draining atomic.Bool
+}
+
+// New builds the program on the data directory, making it on the first start.
+// Its errors say what to do; nothing is left open when it fails.
+func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) {
+	a := &App{cfg: cfg, clk: o.Clock, log: o.Log, version: o.Version}
+	if a.clk == nil {
+		a.clk = clock.System{}
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	a.hosts = name.Hosts{Domain: cfg.Domain, PublicDomain: cfg.PublicDomain}
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("the data directory cannot be made: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if err := a.openBackends(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.buildServices(); err != nil {
+		return nil, err
+	}
+	if err := a.firstStart(ctx); err != nil {
+		return nil, err
+	}
+	if a.handler, err = a.buildHandler(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// buildServices wires the domain, once.
+func (a *App) buildServices() (err error) {
+	limits := a.cfg.Limits.Quota()
+	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{DrainTimeout: time.Duration(a.cfg.DrainTimeout)})
+	a.trail = audit.NewTrail(a.durable, a.log)
+	if a.principals, err = principal.New(a.durable, a.keys, a.clk); err != nil {
+		return err
+	}
+	a.authorizer = authz.Root{}
+	a.registries = registry.New(a.durable, a.clk, a.cfg.Regions)
+	a.repositories = repository.New(repository.Config{
+		DB: a.durable, Clock: a.clk, Registries: a.registries, Keys: a.keys, Limits: limits,
+		Sealing: a.cfg.Blobs.Encryption == "berth",
+	})
+	a.layers = layer.New(layer.Config{
+		Durable: a.durable, Volatile: a.volatile, Store: a.store, Repositories: a.repositories,
+		Clock: a.clk, Log: a.log, Limits: limits, Jobs: a.queue,
+		Grace: time.Duration(a.cfg.LayerGrace), UploadLife: time.Duration(a.cfg.UploadLife),
+	})
+	seed, err := a.keys.Derive("schema 1 manifest signatures", manifest.SignerSeedSize)
+	if err != nil {
+		return err
+	}
+	signer, err := manifest.NewSigner(seed)
+	if err != nil {
+		return err
+	}
+	a.images = image.New(image.Config{
+		Signer:  signer,
+		Durable: a.durable, Repositories: a.repositories, Layers: a.layers, Outbox: event.NewOutbox(a.subscriptions()...),
+		Clock: a.clk, Log: a.log, Limits: limits,
+	})
+	a.maintain()
+	return nil
+}
+
+// store gives the blob store of a region that is served here.
+func (a *App) store(r name.Region) (blobstore.Store, bool) {
+	s, ok := a.stores[r]
+	return s, ok
+}
+
+// Handler answers all HTTP requests.
+func (a *App) Handler() http.Handler { return a.handler }
+
+// Close releases what New opened.
+func (a *App) Close() error {
+	var all []error
+	for _, db := range []*sqldb.DB{a.durable, a.volatile} {
+		if db != nil {
+			all = append(all, db.Close())
+		}
+	}
+	return errors.Join(all...)
+}
+
+// migrate brings the databases to this program's form.
+func (a *App) migrate(ctx context.Context) error {
+	if err := a.durable.Migrate(ctx, "schema_version", schema.Durable()...); err != nil {
+		return fmt.Errorf("the database cannot be brought up to date: %w", err)
+	}
+	if err := a.volatile.Migrate(ctx, "schema_version_volatile", schema.Volatile()...); err != nil {
+		return fmt.Errorf("the database of uploads cannot be brought up to date: %w", err)
+	}
+	return nil
+}
+
+// path is a file in the data directory.
+func (a *App) path(file string) string { return filepath.Join(a.cfg.Data, file) }

@@ -1,0 +1,103 @@
+// Package apptest runs the whole program in the test's own process, on a
+// temporary data directory and a clock that the test may hold.
+//
+// It is for tests only. Tests of the built binary start it themselves
+// (test/contract/harness).
+package apptest
+
+import (
+	"context"
+	"encoding/base64"
+	"log/slog"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
+
+	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/config"
+	"github.com/berth-registry/berth/internal/infra/clock"
+)
+
+// The root access key of the default account.
+const (
+	AccessKeyID     = "AKIAAPPTESTAPPTEST00"
+	SecretAccessKey = "app/test+secret"
+)
+
+// Options change the program before it starts.
+type Options struct {
+	Clock  clock.Clock
+	Log    *slog.Logger
+	Config func(*config.Config)
+}
+
+// Server is a running program.
+type Server struct {
+	App *app.App
+	// URL is http://127.0.0.1:port.
+	URL string
+	// ECR is an SDK client for the default region.
+	ECR *ecr.Client
+}
+
+// Start runs the program until the test ends.
+func Start(t testing.TB, o Options) *Server {
+	t.Helper()
+	cfg := config.Default()
+	cfg.Data = t.TempDir()
+	cfg.RootAccessKeyID, cfg.RootSecretAccessKey = AccessKeyID, SecretAccessKey
+	if o.Config != nil {
+		o.Config(&cfg)
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := app.New(t.Context(), cfg, app.Options{Clock: o.Clock, Log: o.Log, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(a.Handler())
+	t.Cleanup(func() {
+		server.Close()
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &Server{App: a, URL: server.URL, ECR: Client(server.URL, string(cfg.Region))}
+}
+
+// Client is an SDK client for a region of the server at the URL.
+func Client(url, region string) *ecr.Client {
+	return ecr.New(ecr.Options{
+		BaseEndpoint: &url, Region: region, RetryMaxAttempts: 1,
+		Credentials: aws.CredentialsProviderFunc(staticKey),
+	})
+}
+
+// Authorization is the value of the header that opens the registry.
+func (s *Server) Authorization(t testing.TB) string {
+	t.Helper()
+	out, err := s.ECR.GetAuthorizationToken(t.Context(), &ecr.GetAuthorizationTokenInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := *out.AuthorizationData[0].AuthorizationToken
+	if _, err := base64.StdEncoding.DecodeString(token); err != nil {
+		t.Fatal(err)
+	}
+	return "Basic " + token
+}
+
+// CreateRepository makes a repository with default settings.
+func (s *Server) CreateRepository(t testing.TB, repo string) {
+	t.Helper()
+	if _, err := s.ECR.CreateRepository(t.Context(), &ecr.CreateRepositoryInput{RepositoryName: &repo}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func staticKey(context.Context) (aws.Credentials, error) {
+	return aws.Credentials{AccessKeyID: AccessKeyID, SecretAccessKey: SecretAccessKey}, nil
+}

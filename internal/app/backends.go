@@ -1,0 +1,57 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/encrypted"
+	"github.com/berth-registry/berth/internal/infra/blobstore/fs"
+	"github.com/berth-registry/berth/internal/infra/keys/keyring"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// Files of the data directory.
+const (
+	fileDatabase    = "berth.db"
+	fileUploads     = "uploads.db"
+	fileKeyring     = "keyring.json"
+	fileCredentials = "credentials"
+	fileServer      = "server.json"
+	fileSocket      = "admin.sock"
+	dirBlobs        = "blobs"
+)
+
+// openBackends opens the embedded shape: SQLite and files.
+func (a *App) openBackends(ctx context.Context) (err error) {
+	// The durable database goes first: its lock keeps a second server out
+	// before anything else is touched.
+	a.durable, err = sqldb.OpenSQLite(ctx, sqldb.SQLiteOptions{Path: a.path(fileDatabase), Durable: true, Exclusive: true})
+	if err != nil {
+		return fmt.Errorf("the database cannot be opened: %w", err)
+	}
+	a.volatile, err = sqldb.OpenSQLite(ctx, sqldb.SQLiteOptions{Path: a.path(fileUploads)})
+	if err != nil {
+		return fmt.Errorf("the database of uploads cannot be opened: %w", err)
+	}
+	if err := a.migrate(ctx); err != nil {
+		return err
+	}
+	if a.keys, err = keyring.Open(a.path(fileKeyring), a.clk); err != nil {
+		return fmt.Errorf("the keyring cannot be opened: %w", err)
+	}
+	a.stores = map[name.Region]blobstore.Store{}
+	for _, region := range a.cfg.Regions {
+		files, err := fs.New(a.path(dirBlobs) + "/" + string(region))
+		if err != nil {
+			return fmt.Errorf("the blob store of %s cannot be opened: %w", region, err)
+		}
+		if a.cfg.Blobs.Encryption == "berth" {
+			a.stores[region] = encrypted.New(files, a.keys)
+		} else {
+			a.stores[region] = files
+		}
+	}
+	return nil
+}

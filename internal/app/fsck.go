@@ -1,0 +1,81 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/berth-registry/berth/internal/domain/layer"
+)
+
+// FsckLine is one line of a check's report: progress, a problem, a note, or the
+// end (Sum or Error).
+type FsckLine struct {
+	What    string   `json:"what,omitempty"` // layers or images
+	Done    int64    `json:"done,omitempty"`
+	Total   int64    `json:"total,omitempty"`
+	Problem string   `json:"problem,omitempty"`
+	Note    string   `json:"note,omitempty"`
+	Error   string   `json:"error,omitempty"`
+	Sum     *FsckSum `json:"sum,omitempty"`
+}
+
+// FsckSum is what a finished check has looked at.
+type FsckSum struct {
+	Layers int64 `json:"layers"`
+	Bytes  int64 `json:"bytes"`
+	Images int64 `json:"images"`
+}
+
+// progressEvery bounds how often a check reports progress.
+const progressEvery = time.Second
+
+// Fsck reads everything that is stored and compares it with the rows. It
+// reports through line, and always ends with a Sum or an Error.
+func (a *App) Fsck(ctx context.Context, line func(FsckLine)) {
+	var sum FsckSum
+	last := time.Now()
+	progress := func(what string, done, total int64) {
+		if time.Since(last) >= progressEvery {
+			last = time.Now()
+			line(FsckLine{What: what, Done: done, Total: total})
+		}
+	}
+	err := a.layers.Verify(ctx, layer.VerifyOptions{
+		Regions: a.cfg.Regions,
+		Progress: func(done, total, doneBytes, _ int64) {
+			sum.Layers, sum.Bytes = done, doneBytes
+			progress("layers", done, total)
+		},
+		Report: func(p layer.Problem) {
+			switch p.Kind {
+			case layer.UploadUnfinished, layer.ObjectGarbage:
+				line(FsckLine{Note: problemText(p)})
+			case layer.ObjectMissing, layer.ObjectDamaged, layer.DigestWrong, layer.RegionUnserved, layer.ObjectUnreferenced:
+				line(FsckLine{Problem: problemText(p)})
+			}
+		},
+	})
+	if err == nil {
+		sum.Images, err = a.images.Verify(ctx,
+			func(done, total int64) { progress("images", done, total) },
+			func(text string) { line(FsckLine{Problem: text}) })
+	}
+	if err != nil {
+		line(FsckLine{Error: err.Error()})
+		return
+	}
+	line(FsckLine{Sum: &sum})
+}
+
+// problemText is a finding in one line.
+func problemText(p layer.Problem) string {
+	text := fmt.Sprintf("%s: object %s in region %s, %d bytes", p.Kind, p.ObjectKey, p.Region, p.Size)
+	if p.Digest != "" {
+		text += fmt.Sprintf(", of layer %s in account %s", p.Digest, p.Account)
+	}
+	if p.Cause != nil {
+		text += ": " + p.Cause.Error()
+	}
+	return text
+}

@@ -1,0 +1,116 @@
+package app
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/sigv4"
+	"github.com/berth-registry/berth/internal/api/ecr"
+	"github.com/berth-registry/berth/internal/api/oci"
+	"github.com/berth-registry/berth/internal/api/sts"
+	"github.com/berth-registry/berth/internal/domain/name"
+)
+
+// keySource gives the verifier the secrets that principal keeps.
+type keySource struct{ a *App }
+
+// AccessKey finds the secret of an access key.
+func (s keySource) AccessKey(ctx context.Context, id string) (sigv4.Key, bool, error) {
+	k, found, err := s.a.principals.AccessKey(ctx, id)
+	return sigv4.Key{Secret: k.Secret, Principal: k.Principal, Enabled: k.Enabled}, found, err
+}
+
+// buildHandler puts the edges behind one handler: which of them answers is
+// decided by the host first and the path second (architecture, "Hosts").
+func (a *App) buildHandler() (http.Handler, error) {
+	signing, err := a.keys.Derive("page tokens and download addresses", 32)
+	if err != nil {
+		return nil, err
+	}
+	defaultRegistry := name.Registry{Account: a.cfg.Account, Region: a.cfg.Region}
+	ecrAPI := ecr.New(ecr.Config{
+		Principals: a.principals, Registries: a.registries, Repositories: a.repositories, Layers: a.layers, Images: a.images,
+		Clock: a.clk, Limits: a.cfg.Limits.Quota(), Hosts: a.hosts, Default: defaultRegistry, SigningKey: signing,
+	})
+	pipeline, err := aws.New(aws.Config{
+		Services:      []aws.Service{ecrAPI.Service(), sts.Service()},
+		Authenticator: sigv4.New(sigv4.Config{Keys: keySource{a}, Clock: a.clk, Log: a.log}),
+		Authorizer:    a.authorizer, Audit: a.trail, Clock: a.clk, Log: a.log,
+		Hosts: a.hosts, Regions: a.registries.Enabled,
+	})
+	if err != nil {
+		return nil, err
+	}
+	registryAPI, err := oci.New(oci.Config{
+		Layers: a.layers, Images: a.images, Repositories: a.repositories,
+		Authorizer: a.authorizer, Tokens: a.principals, Resolve: a.resolve, Audit: a.trail,
+		Log: a.log, Clock: a.clk, ManifestBytes: a.cfg.Limits.ManifestBytes,
+		Quirks: a.cfg.Compat.ECRQuirks, Mounting: a.cfg.BlobMounting, Draining: a.draining.Load,
+	})
+	if err != nil {
+		return nil, err
+	}
+	downloads := ecrAPI.Downloads(a.log)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.Path
+		switch {
+		case path == "/healthz":
+			a.health(w, r)
+		case path == "/readyz":
+			a.ready(w, r)
+		case path == "/v2" || strings.HasPrefix(path, "/v2/"):
+			registryAPI.ServeHTTP(w, r)
+		case strings.HasPrefix(path, ecr.DownloadPrefix):
+			downloads.ServeHTTP(w, r)
+		default:
+			pipeline.ServeHTTP(w, r)
+		}
+	}), nil
+}
+
+// resolve tells which registry a request for /v2/ addresses, and under which
+// address the client knows it: the one in the host, or the default one on a host that names no service. The API's hosts
+// have no registry.
+func (a *App) resolve(r *http.Request) (reg name.Registry, base string, ok bool) {
+	base = "http://" + r.Host
+	if r.TLS != nil {
+		base = "https://" + r.Host
+	}
+	switch h := a.hosts.Parse(r.Host); h.Kind {
+	case name.HostRegistry:
+		return name.Registry{Account: h.Account, Region: h.Region}, base, a.registries.Enabled(h.Region)
+	case name.HostAny:
+		return name.Registry{Account: a.cfg.Account, Region: a.cfg.Region}, base, true
+	case name.HostECR, name.HostECRPublic, name.HostSTS, name.HostIAM, name.HostPublicRegistry, name.HostGallery, name.HostConsole:
+		return name.Registry{}, "", false
+	}
+	return name.Registry{}, "", false
+}
+
+// health answers as long as the process can answer.
+func (a *App) health(w http.ResponseWriter, _ *http.Request) {
+	_, _ = w.Write([]byte("ok\n")) // a client that has gone needs no answer
+}
+
+// readinessTimeout bounds the look at the database.
+const readinessTimeout = 2 * time.Second
+
+// ready answers 200 while requests are welcome: the database answers and the
+// server is not stopping.
+func (a *App) ready(w http.ResponseWriter, r *http.Request) {
+	if a.draining.Load() {
+		http.Error(w, "stopping", http.StatusServiceUnavailable)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readinessTimeout)
+	defer cancel()
+	if _, err := a.principals.HasRootKey(ctx, a.cfg.Account); err != nil {
+		a.log.Error("not ready: the database does not answer", "error", err)
+		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+		return
+	}
+	a.health(w, r)
+}

@@ -1,0 +1,26 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/berth-registry/berth/internal/infra/jobs"
+)
+
+// Periodic work that belongs to the program as a whole.
+const (
+	jobAuditExpire    = "audit.expire"
+	auditExpirePeriod = time.Hour
+)
+
+// maintain registers the periodic jobs that no feature registers itself.
+func (a *App) maintain() {
+	a.queue.Handle(jobAuditExpire, jobs.Handler{Timeout: 10 * time.Minute, Workers: 1, Run: func(ctx context.Context, _ jobs.Task) error {
+		removed, err := a.trail.Expire(ctx, a.clk.Now().Add(-time.Duration(a.cfg.AuditRetention)))
+		if removed > 0 {
+			a.log.Info("old audit records removed", "records", removed)
+		}
+		return err
+	}})
+	a.queue.Every(jobAuditExpire, auditExpirePeriod)
+}

@@ -1,0 +1,92 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Run serves until ctx ends, then drains: it stops accepting, finishes the
+// requests under way within the drain timeout, and writes what is in memory.
+// ready is called once everything listens.
+func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
+	listener, err := net.Listen("tcp", a.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w; choose another address with --listen", a.cfg.Listen, err)
+	}
+	if a.cfg.TLS.Certificate != "" {
+		cert, err := tls.LoadX509KeyPair(a.cfg.TLS.Certificate, a.cfg.TLS.Key)
+		if err != nil {
+			_ = listener.Close() // the certificate's error is the one to report
+			return fmt.Errorf("the TLS certificate cannot be used: %w", err)
+		}
+		listener = tls.NewListener(listener, &tls.Config{
+			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+		})
+	}
+	socket, err := a.listenAdmin()
+	if err != nil {
+		_ = listener.Close() // the socket's error is the one to report
+		return err
+	}
+	info := a.serverInfo(listener.Addr())
+	text, err := json.MarshalIndent(info, "", "  ")
+	if err == nil {
+		err = writeFile(a.path(fileServer), append(text, '\n'), 0o600)
+	}
+	if err != nil {
+		_, _ = listener.Close(), socket.Close() // the file's error is the one to report
+		return fmt.Errorf("the data directory cannot be written: %w", err)
+	}
+
+	server := newServer(a.handler)
+	admin := newServer(a.adminHandler())
+	// Background work outlives the requests: it stops after they have drained.
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	workers, background := errgroup.WithContext(background)
+	workers.Go(func() error { return a.queue.Run(background) })
+	workers.Go(func() error { return a.trail.Run(background) })
+	workers.Go(func() error { return a.images.Run(background) })
+
+	failed := make(chan error, 2)
+	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- admin.Serve(socket) }()
+	ready(info)
+
+	select {
+	case <-ctx.Done():
+	case <-background.Done():
+	case err = <-failed:
+	}
+	a.draining.Store(true)
+	a.log.Info("stopping: waiting for requests under way", "at_most", time.Duration(a.cfg.DrainTimeout).String())
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(a.cfg.DrainTimeout))
+	defer cancel()
+	if shutdownErr := server.Shutdown(drain); shutdownErr != nil {
+		a.log.Warn("requests were still under way at the end of the drain timeout; cutting them", "error", shutdownErr)
+		_ = server.Close() // nothing is left to do about a connection that does not close
+	}
+	_ = admin.Close() // administration commands are cut; they change nothing half
+	stopBackground()
+	if workErr := workers.Wait(); workErr != nil && !errors.Is(workErr, context.Canceled) {
+		err = errors.Join(err, workErr)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// newServer bounds what a client can hold open without sending anything. Bodies
+// have no total limit in time; the routes bound them by progress.
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+}

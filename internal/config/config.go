@@ -1,0 +1,315 @@
+// Package config is what an operator can set: read strictly from flags,
+// environment and one YAML file, validated whole, and resolved once. Only app
+// and cmd import it; the features get plain values.
+//
+// A flag wins over its environment variable, that over the file, and the file
+// over the default. An unknown key in the file is an error.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/quota"
+)
+
+// Config is the whole configuration, resolved.
+type Config struct {
+	// Data is the directory for everything that Berth keeps.
+	Data string `yaml:"data"`
+	// Listen is the address of the registry and the APIs, host:port.
+	Listen string `yaml:"listen"`
+	// PublicListen is the address reserved for the public registry on a host
+	// without its own name (localhost).
+	PublicListen string `yaml:"public_listen"`
+	// Account is the default account: 12 digits.
+	Account name.AccountID `yaml:"account"`
+	// Region is the default region.
+	Region name.Region `yaml:"region"`
+	// Regions are all regions served here; the default one is always among them.
+	Regions []name.Region `yaml:"regions"`
+	// Domain ends the canonical host names, PublicDomain those of the public
+	// registry and the gallery.
+	Domain       string `yaml:"domain"`
+	PublicDomain string `yaml:"public_domain"`
+	TLS          TLS    `yaml:"tls"`
+	Blobs        Blobs  `yaml:"blobs"`
+	Compat       Compat `yaml:"compat"`
+	// BlobMounting lets a push mount layers from another repository.
+	BlobMounting bool `yaml:"blob_mounting"`
+	// Limits are ECR's quotas.
+	Limits Limits `yaml:"limits"`
+	// DrainTimeout bounds how long a stopping server waits for requests.
+	DrainTimeout Duration `yaml:"drain_timeout"`
+	// LayerGrace is how long a layer stays that no image refers to.
+	LayerGrace Duration `yaml:"layer_grace"`
+	// UploadLife is how long an upload may rest before it is given up.
+	UploadLife Duration `yaml:"upload_life"`
+	// AuditRetention is how long audit records are kept.
+	AuditRetention Duration `yaml:"audit_retention"`
+	Log            Log      `yaml:"log"`
+
+	// RootAccessKeyID and RootSecretAccessKey are the default account's root
+	// key; they come from the environment only, so that no file holds them.
+	RootAccessKeyID     string `yaml:"-"`
+	RootSecretAccessKey string `yaml:"-"`
+}
+
+// TLS names the certificate to serve with; both files or neither.
+type TLS struct {
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+}
+
+// Blobs says how layers are kept.
+type Blobs struct {
+	// Encryption is "berth" (sealed by Berth, the default) or "none" for disks
+	// that are encrypted already.
+	Encryption string `yaml:"encryption"`
+}
+
+// Compat switches behaviour that ECR has and the OCI specification forbids.
+type Compat struct {
+	ECRQuirks bool `yaml:"ecr_quirks"`
+}
+
+// Limits are the quotas that can be changed; see quota.Limits.
+type Limits struct {
+	RepositoriesPerRegistry int64 `yaml:"repositories_per_registry"`
+	ImagesPerRepository     int64 `yaml:"images_per_repository"`
+	TagsPerImage            int64 `yaml:"tags_per_image"`
+	LayersPerImage          int   `yaml:"layers_per_image"`
+	ManifestBytes           int   `yaml:"manifest_bytes"`
+	MaxLayerBytes           int64 `yaml:"max_layer_bytes"`
+	MaxLayerParts           int64 `yaml:"max_layer_parts"`
+	MinPartBytes            int64 `yaml:"min_part_bytes"`
+	MaxPartBytes            int64 `yaml:"max_part_bytes"`
+	PartSize                int64 `yaml:"part_size"`
+	ResourceTags            int   `yaml:"resource_tags"`
+}
+
+// Quota gives the limits to the features.
+func (l Limits) Quota() quota.Limits { return quota.Limits(l) }
+
+// Log says what is logged, and how.
+type Log struct {
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level"`
+	// Format is text or json.
+	Format string `yaml:"format"`
+}
+
+// Duration is a time.Duration that a file writes as "90s" or "24h".
+type Duration time.Duration
+
+// UnmarshalYAML reads the Go form of a duration.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	var s string
+	if err := n.Decode(&s); err != nil {
+		return err
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("line %d: %q is not a duration; write 90s, 15m or 24h", n.Line, s)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Default is the configuration of a server that was told nothing.
+func Default() Config {
+	return Config{
+		Data:           "./berth-data",
+		Listen:         "127.0.0.1:5000",
+		PublicListen:   "127.0.0.1:5001",
+		Account:        "000000000000",
+		Region:         "us-east-1",
+		Domain:         "localhost",
+		PublicDomain:   "public.localhost",
+		Blobs:          Blobs{Encryption: "berth"},
+		BlobMounting:   true,
+		Limits:         Limits(quota.Default()),
+		DrainTimeout:   Duration(30 * time.Second),
+		LayerGrace:     Duration(24 * time.Hour),
+		UploadLife:     Duration(24 * time.Hour),
+		AuditRetention: Duration(90 * 24 * time.Hour),
+		Log:            Log{Level: "info", Format: "text"},
+	}
+}
+
+// Settings are the flags of `berth serve`, each with its environment variable.
+// A nil pointer is a flag that was not given.
+type Settings struct {
+	Config    string   `name:"config" env:"BERTH_CONFIG" placeholder:"FILE" help:"YAML file with settings; see docs/configuration.md."`
+	Data      *string  `name:"data" env:"BERTH_DATA" placeholder:"DIR" help:"Directory for everything that Berth keeps (default ./berth-data)."`
+	Listen    *string  `name:"listen" env:"BERTH_LISTEN" placeholder:"ADDR" help:"Address to serve on (default 127.0.0.1:5000)."`
+	Account   *string  `name:"account" env:"BERTH_ACCOUNT" placeholder:"ID" help:"Default account, 12 digits (default 000000000000)."`
+	Region    *string  `name:"region" env:"BERTH_REGION" placeholder:"R" help:"Default region (default us-east-1)."`
+	Regions   []string `name:"regions" env:"BERTH_REGIONS" placeholder:"R,..." help:"All regions to serve, the default one among them."`
+	Domain    *string  `name:"domain" env:"BERTH_DOMAIN" placeholder:"D" help:"Domain of the canonical host names (default localhost)."`
+	Public    *string  `name:"public-domain" env:"BERTH_PUBLIC_DOMAIN" placeholder:"D" help:"Domain of the public registry (default public.localhost)."`
+	TLSCert   *string  `name:"tls-cert" env:"BERTH_TLS_CERT" placeholder:"FILE" help:"Certificate chain (PEM) to serve HTTPS with."`
+	TLSKey    *string  `name:"tls-key" env:"BERTH_TLS_KEY" placeholder:"FILE" help:"Private key (PEM) of the certificate."`
+	LogLevel  *string  `name:"log-level" env:"BERTH_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (default info)."`
+	LogFormat *string  `name:"log-format" env:"BERTH_LOG_FORMAT" placeholder:"FORMAT" help:"text or json (default text)."`
+	RootID    *string  `name:"root-access-key-id" env:"BERTH_ROOT_ACCESS_KEY_ID" hidden:"" help:"Root access key of the default account."`
+	RootKey   *string  `name:"root-secret-access-key" env:"BERTH_ROOT_SECRET_ACCESS_KEY" hidden:"" help:"Its secret; better given in the environment."`
+	Quirks    *bool    `name:"ecr-quirks" env:"BERTH_ECR_QUIRKS" help:"Behave as ECR where ECR breaks the OCI specification."`
+	BlobsSeal *string  `name:"blobs-encryption" env:"BERTH_BLOBS_ENCRYPTION" placeholder:"HOW" help:"berth (sealed by Berth, default) or none."`
+}
+
+// Load resolves the settings into a Config. Its errors say what to change.
+func (s Settings) Load() (Config, error) {
+	c := Default()
+	if s.Config != "" {
+		b, err := os.ReadFile(s.Config)
+		if err != nil {
+			return Config{}, fmt.Errorf("the configuration file cannot be read: %w", err)
+		}
+		if err := c.decode(b); err != nil {
+			return Config{}, fmt.Errorf("configuration file %s: %w", s.Config, err)
+		}
+	}
+	set(&c.Data, s.Data)
+	set(&c.Listen, s.Listen)
+	set(&c.Account, s.Account)
+	set(&c.Region, s.Region)
+	if len(s.Regions) > 0 {
+		c.Regions = nil
+		for _, r := range s.Regions {
+			c.Regions = append(c.Regions, name.Region(r))
+		}
+	}
+	set(&c.Domain, s.Domain)
+	set(&c.PublicDomain, s.Public)
+	set(&c.TLS.Certificate, s.TLSCert)
+	set(&c.TLS.Key, s.TLSKey)
+	set(&c.Log.Level, s.LogLevel)
+	set(&c.Log.Format, s.LogFormat)
+	set(&c.RootAccessKeyID, s.RootID)
+	set(&c.RootSecretAccessKey, s.RootKey)
+	set(&c.Blobs.Encryption, s.BlobsSeal)
+	if s.Quirks != nil {
+		c.Compat.ECRQuirks = *s.Quirks
+	}
+	return c, c.Validate()
+}
+
+func set[T ~string](to *T, from *string) {
+	if from != nil {
+		*to = T(*from)
+	}
+}
+
+// decode reads YAML over the defaults, strictly.
+func (c *Config) decode(b []byte) error {
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// Validate checks everything at once and completes Regions and Data. The error
+// lists all that is wrong.
+func (c *Config) Validate() error {
+	var wrong []error
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+
+	if c.Data == "" {
+		say("data: name a directory")
+	} else if abs, err := filepath.Abs(c.Data); err != nil {
+		say("data: %w", err)
+	} else {
+		c.Data = abs
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		say("listen: %q is not an address; write 127.0.0.1:5000 or :5000", c.Listen)
+	}
+	if _, err := name.ParseAccountID(string(c.Account)); err != nil {
+		say("account: %q: %w", c.Account, err)
+	}
+	if _, err := name.ParseRegion(string(c.Region)); err != nil {
+		say("region: %q: %w", c.Region, err)
+	}
+	for _, r := range c.Regions {
+		if _, err := name.ParseRegion(string(r)); err != nil {
+			say("regions: %q: %w", r, err)
+		}
+	}
+	regions := []name.Region{c.Region}
+	for _, r := range c.Regions {
+		if !slices.Contains(regions, r) {
+			regions = append(regions, r)
+		}
+	}
+	c.Regions = regions
+	if !validDomain(c.Domain) {
+		say("domain: %q is not a domain name", c.Domain)
+	}
+	if !validDomain(c.PublicDomain) {
+		say("public_domain: %q is not a domain name", c.PublicDomain)
+	}
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		say("tls: give both the certificate and its key, or neither")
+	}
+	if c.Blobs.Encryption != "berth" && c.Blobs.Encryption != "none" {
+		say("blobs.encryption: %q; choose berth or none", c.Blobs.Encryption)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		say("log.level: %q; choose debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		say("log.format: %q; choose text or json", c.Log.Format)
+	}
+	if (c.RootAccessKeyID == "") != (c.RootSecretAccessKey == "") {
+		say("BERTH_ROOT_ACCESS_KEY_ID and BERTH_ROOT_SECRET_ACCESS_KEY: give both or neither")
+	}
+	if n := len(c.RootAccessKeyID); n != 0 && (n < 16 || n > 128 || strings.ContainsAny(c.RootAccessKeyID, " /,=\t\n")) {
+		say("BERTH_ROOT_ACCESS_KEY_ID: an access key id has 16 to 128 letters, digits or underscores")
+	}
+	for what, n := range map[string]int64{
+		"repositories_per_registry": c.Limits.RepositoriesPerRegistry, "images_per_repository": c.Limits.ImagesPerRepository,
+		"tags_per_image": c.Limits.TagsPerImage, "layers_per_image": int64(c.Limits.LayersPerImage), "manifest_bytes": int64(c.Limits.ManifestBytes),
+		"max_layer_bytes": c.Limits.MaxLayerBytes, "max_layer_parts": c.Limits.MaxLayerParts, "min_part_bytes": c.Limits.MinPartBytes,
+		"max_part_bytes": c.Limits.MaxPartBytes, "part_size": c.Limits.PartSize, "resource_tags": int64(c.Limits.ResourceTags),
+	} {
+		if n < 1 {
+			say("limits.%s: has to be at least 1", what)
+		}
+	}
+	if c.Limits.MinPartBytes > c.Limits.MaxPartBytes {
+		say("limits.min_part_bytes: is larger than limits.max_part_bytes")
+	}
+	for what, d := range map[string]Duration{"drain_timeout": c.DrainTimeout, "layer_grace": c.LayerGrace, "upload_life": c.UploadLife, "audit_retention": c.AuditRetention} {
+		if d <= 0 {
+			say("%s: has to be longer than nothing", what)
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// validDomain admits lower-case labels joined by dots.
+func validDomain(d string) bool {
+	if d == "" || len(d) > 200 {
+		return false
+	}
+	for _, label := range strings.Split(d, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return false
+		}
+	}
+	return true
+}

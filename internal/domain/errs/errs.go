@@ -1,0 +1,120 @@
+// Package errs is the closed list of ways in which Berth refuses or fails. A
+// feature returns an *Error with a Code and the finished text for the person
+// who reads it; each wire has one table from Code to its own error name and
+// status. No AWS or OCI error name stands in this package's code list.
+//
+// It does not own the tables; see api/ecr, api/sts and api/oci (errors.go).
+package errs
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code names one kind of failure.
+type Code int
+
+// The failure codes. A new one has to be added to each wire's table; the
+// exhaustive check refuses a table with a hole.
+const (
+	// Internal is a fault of ours; its cause is logged and never sent.
+	Internal Code = iota
+	RepositoryNotFound
+	RepositoryExists
+	RepositoryNotEmpty
+	ImageNotFound
+	ImageExists
+	TagExists // the tag exists on another digest and is immutable
+	ImageDigestMismatch
+	ManifestInvalid      // bytes that are no acceptable manifest
+	ManifestTypeMissing  // no media type in the manifest nor beside it
+	ManifestTooLarge     // longer than the manifest limit
+	ManifestUntranslated // no form of the manifest that the client accepts
+	ReferencedImagesNotFound
+	ImageReferenced // an index refers to the image
+	LayersNotFound  // a layer is missing that a manifest or a download needs
+	LayerInaccessible
+	LayerExists
+	LayerReferenced // a manifest refers to the layer
+	LayerPartTooSmall
+	LayerPartInvalid // a gap, an overlap or a length that is not the range's
+	LayerDigestMismatch
+	LayerTooLarge
+	UploadNotFound
+	UploadEmpty
+	UploadBusy // another request is writing to the upload
+	UploadInterrupted
+	RangeInvalid
+	InvalidParameter
+	InvalidResourceTag
+	TooManyResourceTags
+	LimitExceeded
+	KeyFailure // a key cannot be used; Detail "kmsError" has the key service's own code
+	Validation // a rule on the request as a whole
+	AccessDenied
+	TokenExpired // an authorization token past its life
+	Throttled
+	StorageFull
+	Unavailable // draining, or a dependency is away
+)
+
+// Error is a failure with its finished text.
+type Error struct {
+	Code    Code
+	Message string
+	// Detail holds what a wire may send as members of its own, by the
+	// ECR API's member names: "lastValidByteReceived", "uploadId", "kmsError".
+	Detail map[string]any
+	// Cause is logged, never sent.
+	Cause error
+}
+
+// Error is the text for the log: the message with its cause.
+func (e *Error) Error() string {
+	if e.Cause != nil {
+		return e.Message + ": " + e.Cause.Error()
+	}
+	return e.Message
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// New makes an error of the code with a formatted message.
+func New(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Wrap makes an error of the code that remembers its cause for the log.
+func Wrap(cause error, code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Cause: cause}
+}
+
+// With adds a detail member and returns the error.
+func (e *Error) With(key string, value any) *Error {
+	if e.Detail == nil {
+		e.Detail = map[string]any{}
+	}
+	e.Detail[key] = value
+	return e
+}
+
+// Parameter is an InvalidParameter failure in ECR's form.
+func Parameter(member, constraint string) *Error {
+	return New(InvalidParameter, "Invalid parameter at '%s' failed to satisfy constraint: '%s'", member, constraint)
+}
+
+// CodeOf returns the code of err, and Internal for an error that is not ours.
+func CodeOf(err error) Code {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return Internal
+}
+
+// Is says whether err carries the code.
+func Is(err error, code Code) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == code
+}

@@ -1,0 +1,76 @@
+// Package event is the outbox: what happened, recorded in the transaction that
+// made it happen, for others to deliver or to act on.
+//
+// It does not deliver; and which event starts which job is app's table.
+package event
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// Kind names a fact.
+type Kind string
+
+// The facts that features record.
+const (
+	ImagePushed  Kind = "ImagePushed"
+	ImageDeleted Kind = "ImageDeleted"
+)
+
+// Event is one fact about a registry.
+type Event struct {
+	Registry   name.Registry
+	Kind       Kind
+	OccurredAt time.Time
+	// Detail is stored as JSON; ImageDetail for the image events.
+	Detail any
+}
+
+// ImageDetail is the detail of ImagePushed and ImageDeleted: one event for each
+// tag that came or went, and one without a tag for an untagged image.
+type ImageDetail struct {
+	Repository   name.Repository `json:"repository"`
+	Digest       name.Digest     `json:"digest"`
+	Tag          name.Tag        `json:"tag,omitempty"`
+	MediaType    string          `json:"mediaType,omitempty"`
+	ArtifactType string          `json:"artifactType,omitempty"`
+}
+
+// Outbox writes events. Subscribers hear of an event inside the transaction
+// that records it, which is how a fact starts its jobs.
+type Outbox struct {
+	subscribers []Subscriber
+}
+
+// Subscriber is called with every event, in the transaction that records it.
+// An error undoes the transaction.
+type Subscriber func(ctx context.Context, tx *sqldb.Tx, e Event) error
+
+// NewOutbox returns an outbox with its subscribers, which cannot change later.
+func NewOutbox(subscribers ...Subscriber) *Outbox {
+	return &Outbox{subscribers: subscribers}
+}
+
+// Record writes the event in the caller's transaction.
+func (o *Outbox) Record(ctx context.Context, tx *sqldb.Tx, e Event) error {
+	detail, err := json.Marshal(e.Detail)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO event (id, account_id, region, kind, occurred_at, detail) VALUES ($1, $2, $3, $4, $5, $6)`,
+		sqldb.NewID(), string(e.Registry.Account), string(e.Registry.Region), string(e.Kind), e.OccurredAt.UnixMicro(), string(detail))
+	if err != nil {
+		return err
+	}
+	for _, s := range o.subscribers {
+		if err := s(ctx, tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/image/manifest"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// Get reads an image for a pull, and notes the pull in memory.
+//
+// accept are the values of the client's Accept header; none means the stored
+// form. By tag the manifest is translated when the client does not understand
+// the stored form (manifest.Forms says into what); by digest it never is, but a
+// translated form can be asked for by its own digest.
+//
+// It returns errs.ImageNotFound, errs.InvalidParameter for a ref that cannot
+// be, both with a Failure as their cause, errs.ManifestUntranslated when the
+// client accepts no form that there is, and errs.KeyFailure.
+func (s *Service) Get(ctx context.Context, r repository.Repository, ref Ref, accept []string) (Image, error) {
+	img, err := s.read(ctx, r, ref, accept, true)
+	if err == nil {
+		s.pulls.note(img.ID, s.Clock.Now().UnixMicro())
+	}
+	return img, err
+}
+
+// Stat is Get for a client that asks about the image only: no pull is noted,
+// and the manifest's bytes may be left out.
+func (s *Service) Stat(ctx context.Context, r repository.Repository, ref Ref, accept []string) (Image, error) {
+	return s.read(ctx, r, ref, accept, false)
+}
+
+// GetAll gets several images in the order of the refs. What is wrong with one of
+// them becomes a Failure; other errors fail the whole call.
+func (s *Service) GetAll(ctx context.Context, r repository.Repository, refs []Ref, accept []string) (images []Image, failures []Failure, err error) {
+	for _, ref := range refs {
+		img, err := s.Get(ctx, r, ref, accept)
+		if err != nil {
+			f, ok := FailureOf(ref, err)
+			if !ok {
+				return nil, nil, err
+			}
+			failures = append(failures, f)
+			continue
+		}
+		images = append(images, img)
+	}
+	return images, failures, nil
+}
+
+func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, accept []string, needBody bool) (Image, error) {
+	var i row
+	var form string // the translation to serve, "" for the stored form
+	var body []byte // sealed
+	stored := false // the stored form is right, whatever others there are
+	err := s.Durable.View(ctx, func(tx *sqldb.Tx) error {
+		var err error
+		if i, form, err = findForm(ctx, tx, r, ref); err != nil {
+			return err
+		}
+		stored = form == "" && (ref.Digest != "" || accepts(accept, i.mediaType))
+		body = nil
+		if stored && !needBody {
+			return nil
+		}
+		err = tx.QueryRow(ctx, `SELECT body FROM manifest WHERE image_id = $1`, i.id).Scan(&body)
+		if errors.Is(err, sqldb.ErrNoRows) {
+			return fmt.Errorf("the image %s of the repository %s has no manifest", i.digest, r.Name)
+		}
+		return err
+	})
+	if err != nil {
+		return Image{}, err
+	}
+	img := i.image(ref.Tag)
+	if body == nil {
+		return img, nil
+	}
+	if img.Manifest, err = s.Repositories.Unseal(ctx, r, sealContext(i.digest), body); err != nil || stored {
+		return img, err
+	}
+	return s.translate(ctx, r, ref, img, form, accept)
+}
+
+func accepts(accept []string, mediaType string) bool {
+	_, ok := manifest.Choose([]string{mediaType}, accept)
+	return ok
+}
+
+// translate turns an image in its stored form into the given form, or, if that
+// is "", into one that the client accepts.
+func (s *Service) translate(ctx context.Context, r repository.Repository, ref Ref, img Image, form string, accept []string) (Image, error) {
+	m, err := manifest.Parse(img.Manifest, img.MediaType, manifest.Limits{})
+	if err != nil {
+		return Image{}, fmt.Errorf("the stored manifest %s of the repository %s cannot be read: %w", img.Stored, r.Name, err)
+	}
+	if form == "" {
+		var ok bool
+		if form, ok = manifest.Choose(s.forms(m), accept); !ok {
+			return Image{}, untranslated(m)
+		}
+	}
+	if form == manifest.DockerSchema1Signed {
+		return s.toSchema1(ctx, r, ref, img, m)
+	}
+	body, mediaType, ok := m.Counterpart()
+	if !ok || mediaType != form {
+		return Image{}, untranslated(m)
+	}
+	translated, err := manifest.Parse(body, mediaType, manifest.Limits{})
+	if err != nil {
+		return Image{}, err
+	}
+	img.Manifest, img.MediaType, img.Digest = body, mediaType, name.SHA256(body)
+	img.ManifestSize, img.ArtifactType = int64(len(body)), translated.EffectiveArtifactType()
+	return img, nil
+}
+
+// forms are the forms that this deployment can serve the manifest in.
+func (s *Service) forms(m manifest.Manifest) []string {
+	forms := m.Forms()
+	if last := len(forms) - 1; s.Signer == nil && last > 0 && forms[last] == manifest.DockerSchema1Signed {
+		forms = forms[:last]
+	}
+	return forms
+}
+
+func untranslated(m manifest.Manifest) error {
+	return errs.New(errs.ManifestUntranslated, "Requested image has a manifest of the media type %s, which is none of those that the client accepts, and cannot be translated", m.MediaType)
+}
+
+// maxConfigBytes bounds the image configuration that is read for a translation
+// to schema 1; the manifest that holds it could not be larger anyway.
+const maxConfigBytes = 4 << 20
+
+func (s *Service) toSchema1(ctx context.Context, r repository.Repository, ref Ref, img Image, m manifest.Manifest) (Image, error) {
+	if m.Config.Size > maxConfigBytes {
+		return Image{}, untranslated(m)
+	}
+	config, err := s.readConfig(ctx, r, m.Config.Digest)
+	if err != nil {
+		return Image{}, err
+	}
+	body, digest, err := m.Schema1(manifest.Schema1Options{Repository: r.Name, Tag: ref.Tag, Config: config, At: img.PushedAt, Signer: s.Signer})
+	if errors.Is(err, manifest.ErrUntranslatable) {
+		return Image{}, untranslated(m)
+	}
+	if err != nil {
+		return Image{}, err
+	}
+	img.Manifest, img.MediaType, img.Digest, img.ArtifactType = body, manifest.DockerSchema1Signed, digest, ""
+	img.ManifestSize = int64(len(body))
+	return img, nil
+}
+
+func (s *Service) readConfig(ctx context.Context, r repository.Repository, d name.Digest) (config []byte, err error) {
+	body, _, err := s.Layers.Open(ctx, r, d, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closeErr := body.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	config, err = io.ReadAll(io.LimitReader(body, maxConfigBytes+1))
+	if err == nil && len(config) > maxConfigBytes {
+		err = errs.New(errs.ManifestUntranslated, "Requested image has a configuration that is too large to be translated")
+	}
+	return config, err
+}

@@ -1,0 +1,281 @@
+package image
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// TagStatus selects images by whether they have tags.
+type TagStatus int
+
+// The selections.
+const (
+	AnyTags TagStatus = iota
+	Tagged
+	Untagged
+)
+
+// Cursor is where a page ended: the next one begins after it. "" begins a
+// listing, and comes back at its end. It is opaque text that clients may hand
+// back; one that is not of this package is errs.InvalidParameter. A listing
+// shows everything exactly once that is there from its beginning to its end,
+// whatever comes and goes meanwhile.
+type Cursor string
+
+// position is what a Cursor says: the number of the last image that was listed,
+// and its last tag.
+type position struct {
+	image int64
+	tag   name.Tag
+}
+
+func (p position) cursor() Cursor {
+	return Cursor(strconv.FormatInt(p.image, 36) + ":" + string(p.tag))
+}
+
+func (c Cursor) position() (position, error) {
+	if c == "" {
+		return position{}, nil
+	}
+	number, tag, ok := strings.Cut(string(c), ":")
+	id, err := strconv.ParseInt(number, 36, 64)
+	if !ok || err != nil || id <= 0 {
+		return position{}, errs.Parameter("nextToken", "Invalid token")
+	}
+	if tag != "" {
+		if _, err := name.ParseTag(tag); err != nil {
+			return position{}, errs.Parameter("nextToken", "Invalid token")
+		}
+	}
+	return position{id, name.Tag(tag)}, nil
+}
+
+// ListQuery selects a page of List.
+type ListQuery struct {
+	TagStatus TagStatus
+	After     Cursor
+	// Limit is the number of entries of a page, at least 1.
+	Limit int
+}
+
+// The queries of List, in the order of the images' numbers. The number of the
+// last image stands in them twice so that the index is entered at that image.
+const (
+	listAny = `SELECT i.id, i.digest, COALESCE(t.tag, '') FROM image i LEFT JOIN image_tag t ON t.image_id = i.id
+		WHERE i.repository_id = $1 AND i.id >= $2 AND (i.id > $2 OR t.tag > $3) ORDER BY i.id, t.tag LIMIT $4`
+	listTagged = `SELECT i.id, i.digest, t.tag FROM image i JOIN image_tag t ON t.image_id = i.id
+		WHERE i.repository_id = $1 AND i.tags > 0 AND i.id >= $2 AND (i.id > $2 OR t.tag > $3) ORDER BY i.id, t.tag LIMIT $4`
+	listUntagged = `SELECT i.id, i.digest, '' FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2 ORDER BY i.id LIMIT $3`
+)
+
+// List returns the repository's images: one entry for each tag, and one without
+// a tag for each untagged image. next is "" on the last page.
+func (s *Service) List(ctx context.Context, r repository.Repository, q ListQuery) (refs []Ref, next Cursor, err error) {
+	after, err := q.After.position()
+	if err != nil {
+		return nil, "", err
+	}
+	query, args := listAny, []any{r.ID, after.image, string(after.tag), q.Limit + 1}
+	switch q.TagStatus {
+	case AnyTags:
+	case Tagged:
+		query = listTagged
+	case Untagged:
+		query, args = listUntagged, []any{r.ID, after.image, q.Limit + 1}
+	}
+	type entry struct {
+		at  position
+		ref Ref
+	}
+	var entries []entry
+	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
+		var err error
+		entries, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (entry, error) {
+			var id int64
+			var digest, tag string
+			err := row.Scan(&id, &digest, &tag)
+			return entry{position{id, name.Tag(tag)}, Ref{Digest: name.Digest(digest), Tag: name.Tag(tag)}}, err
+		}, query, args...)
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if len(entries) > q.Limit {
+		entries = entries[:q.Limit]
+		next = entries[q.Limit-1].at.cursor()
+	}
+	for _, e := range entries {
+		refs = append(refs, e.ref)
+	}
+	return refs, next, nil
+}
+
+const listTags = `SELECT tag FROM image_tag WHERE repository_id = $1 AND tag > $2 ORDER BY tag LIMIT $3`
+
+// Tags returns up to limit tags that come after the given one in byte order,
+// and whether there are more.
+func (s *Service) Tags(ctx context.Context, r repository.Repository, after name.Tag, limit int) (tags []name.Tag, more bool, err error) {
+	var found []string
+	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
+		var err error
+		found, err = texts(ctx, tx, listTags, r.ID, string(after), limit+1)
+		return err
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	for _, t := range found[:min(limit, len(found))] {
+		tags = append(tags, name.Tag(t))
+	}
+	return tags, len(found) > limit, nil
+}
+
+// Detail describes one image.
+type Detail struct {
+	ID     int64
+	Digest name.Digest
+	// Tags are in byte order.
+	Tags         []name.Tag
+	MediaType    string
+	ArtifactType string
+	// Size is in bytes: of the image's blobs, or of the largest child.
+	Size         int64
+	ManifestSize int64
+	PushedAt     time.Time
+	// LastPulledAt is zero as long as no pull has been recorded.
+	LastPulledAt time.Time
+	// Subject is "" for an image that refers to none.
+	Subject name.Digest
+}
+
+// DescribeQuery selects images for Describe.
+type DescribeQuery struct {
+	// Refs names the images; then the other members are not looked at.
+	Refs      []Ref
+	TagStatus TagStatus
+	After     Cursor
+	// Limit is the number of images of a page, at least 1.
+	Limit int
+}
+
+const (
+	describeAny      = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3`
+	describeTagged   = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags > 0 AND i.id > $2 ORDER BY i.id LIMIT $3`
+	describeUntagged = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2 ORDER BY i.id LIMIT $3`
+	tagsOfImages     = `SELECT image_id, tag FROM image_tag WHERE image_id IN `
+	pullsOfImages    = `SELECT image_id, pulled_at FROM image_pull WHERE image_id IN `
+)
+
+// Describe returns details of images, each image once. With Refs, one that is
+// missing fails the whole call with errs.ImageNotFound, and there is no next
+// page.
+func (s *Service) Describe(ctx context.Context, r repository.Repository, q DescribeQuery) (details []Detail, next Cursor, err error) {
+	after, err := q.After.position()
+	if err != nil {
+		return nil, "", err
+	}
+	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
+		next = ""
+		var rows []row
+		var err error
+		if len(q.Refs) > 0 {
+			rows, err = findAll(ctx, tx, r, q.Refs)
+		} else {
+			query := describeAny
+			switch q.TagStatus {
+			case AnyTags:
+			case Tagged:
+				query = describeTagged
+			case Untagged:
+				query = describeUntagged
+			}
+			rows, err = sqldb.Collect(ctx, tx, scanRow, query, r.ID, after.image, q.Limit+1)
+			if len(rows) > q.Limit {
+				rows = rows[:q.Limit]
+				next = position{image: rows[q.Limit-1].id}.cursor()
+			}
+		}
+		if err != nil {
+			return err
+		}
+		details, err = describe(ctx, tx, rows)
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return details, next, nil
+}
+
+// findAll finds the images of all refs, each once, or fails.
+func findAll(ctx context.Context, tx *sqldb.Tx, r repository.Repository, refs []Ref) ([]row, error) {
+	var rows []row
+	seen := map[int64]bool{}
+	for _, ref := range refs {
+		i, err := find(ctx, tx, r, ref)
+		if errs.Is(err, errs.ImageNotFound) {
+			return nil, errs.Wrap(err, errs.ImageNotFound, "The image with imageId {imageDigest:'%s', imageTag:'%s'} does not exist within the repository with name '%s' in the registry with id '%s'",
+				orNull(ref.Digest), orNull(ref.Tag), r.Name, r.Registry.Account)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !seen[i.id] {
+			seen[i.id] = true
+			rows = append(rows, i)
+		}
+	}
+	return rows, nil
+}
+
+// describe adds tags and pull times to rows.
+func describe(ctx context.Context, tx *sqldb.Tx, rows []row) ([]Detail, error) {
+	details := make([]Detail, len(rows))
+	at := make(map[int64]*Detail, len(rows))
+	for n, i := range rows {
+		details[n] = Detail{
+			ID: i.id, Digest: i.digest, MediaType: i.mediaType, ArtifactType: i.artifactType, Size: i.size,
+			ManifestSize: i.manifestSize, PushedAt: time.UnixMicro(i.pushedAt), Subject: i.subject,
+		}
+		at[i.id] = &details[n]
+	}
+	for from := 0; from < len(rows); from += rowsPerStatement {
+		var ids []any
+		for _, i := range rows[from:min(from+rowsPerStatement, len(rows))] {
+			ids = append(ids, i.id)
+		}
+		in := sqldb.In(1, len(ids))
+		_, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
+			var id int64
+			var tag string
+			if err := row.Scan(&id, &tag); err != nil {
+				return struct{}{}, err
+			}
+			at[id].Tags = append(at[id].Tags, name.Tag(tag))
+			return struct{}{}, nil
+		}, tagsOfImages+in+` ORDER BY image_id, tag`, ids...)
+		if err != nil {
+			return nil, err
+		}
+		_, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
+			var id, pulled int64
+			if err := row.Scan(&id, &pulled); err != nil {
+				return struct{}{}, err
+			}
+			at[id].LastPulledAt = time.UnixMicro(pulled)
+			return struct{}{}, nil
+		}, pullsOfImages+in, ids...)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return details, nil
+}

@@ -1,0 +1,176 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// Ref names an image by its digest, by a tag, or by both, which then have to
+// belong together. What clients wrote may stand here unchecked: a malformed
+// digest or tag is a failure of its own.
+type Ref struct {
+	Tag    name.Tag
+	Digest name.Digest
+}
+
+// FailureCode says why one image of several could not be handled. Each wire
+// has its own names for them.
+type FailureCode int
+
+// The failure codes.
+const (
+	MissingRef    FailureCode = iota + 1 // neither digest nor tag
+	InvalidDigest                        // not the form of a digest
+	InvalidTag                           // not the form of a tag
+	TagMismatch                          // the tag is on another digest
+	NotFound
+	Referenced // an index needs the image
+	KeyFailed  // the repository's key cannot be used
+)
+
+// Failure is what happened to one image of several. It is the cause of the
+// errors that Get returns, too.
+type Failure struct {
+	Ref    Ref
+	Code   FailureCode
+	Reason string
+}
+
+// Error names the image, for the log; the text for the client is Reason.
+func (f Failure) Error() string {
+	return fmt.Sprintf("image {imageDigest:'%s', imageTag:'%s'}", orNull(f.Ref.Digest), orNull(f.Ref.Tag))
+}
+
+// FailureOf gives the failure of one image that err stands for, and false for
+// an error that is no answer about one image: then the whole call has failed.
+func FailureOf(ref Ref, err error) (Failure, bool) {
+	var f Failure
+	if errors.As(err, &f) {
+		f.Ref = ref
+		return f, true
+	}
+	var e *errs.Error
+	if !errors.As(err, &e) {
+		return Failure{}, false
+	}
+	switch e.Code {
+	case errs.KeyFailure:
+		return Failure{Ref: ref, Code: KeyFailed, Reason: e.Message}, true
+	case errs.ManifestUntranslated:
+		return Failure{Ref: ref, Code: NotFound, Reason: e.Message}, true
+	}
+	return Failure{}, false
+}
+
+// refuse makes the error for a ref that does not lead to an image.
+func refuse(ref Ref, code FailureCode) error {
+	f := Failure{Ref: ref, Code: code}
+	wire := errs.InvalidParameter
+	switch code {
+	case MissingRef:
+		f.Reason = "Invalid request parameters: both tag and digest cannot be null"
+	case InvalidDigest:
+		f.Reason = "Invalid request parameters: image digest should satisfy the regex '" + name.DigestPattern + "'"
+	case InvalidTag:
+		f.Reason = "Invalid request parameters: image tag should satisfy the regex '" + name.TagPattern + "'"
+	case TagMismatch:
+		f.Reason, wire = "Requested image tag and digest do not match", errs.ImageNotFound
+	default:
+		f.Code, f.Reason, wire = NotFound, "Requested image not found", errs.ImageNotFound
+	}
+	return errs.Wrap(f, wire, "%s", f.Reason)
+}
+
+// check refuses a ref that cannot name an image.
+func (r Ref) check() error {
+	if r.Digest == "" && r.Tag == "" {
+		return refuse(r, MissingRef)
+	}
+	if r.Digest != "" && !name.LooksLikeDigest(string(r.Digest)) {
+		return refuse(r, InvalidDigest)
+	}
+	if r.Tag != "" {
+		if _, err := name.ParseTag(string(r.Tag)); err != nil {
+			return refuse(r, InvalidTag)
+		}
+	}
+	return nil
+}
+
+const (
+	imageByDigest = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.digest = $2`
+	imageByTag    = `SELECT ` + rowColumns + ` FROM image_tag t JOIN image i ON i.id = t.image_id WHERE t.repository_id = $1 AND t.tag = $2`
+	// translationByDigest finds any of the images that share the translation.
+	translationByDigest = `SELECT ` + rowColumns + `, x.media_type FROM image_translation x JOIN image i ON i.id = x.image_id
+		WHERE x.repository_id = $1 AND x.digest = $2 ORDER BY x.image_id LIMIT 1`
+	translationOfImage = `SELECT x.media_type FROM image_translation x WHERE x.repository_id = $1 AND x.digest = $2 AND x.image_id = $3`
+)
+
+// find looks an image up by the digest that it is stored under, or by tag.
+func find(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref) (row, error) {
+	if err := ref.check(); err != nil {
+		return row{}, err
+	}
+	query, key := imageByDigest, string(ref.Digest)
+	if ref.Tag != "" {
+		query, key = imageByTag, string(ref.Tag)
+	}
+	i, err := scanRow(tx.QueryRow(ctx, query, r.ID, key))
+	switch {
+	case errors.Is(err, sqldb.ErrNoRows):
+		return row{}, refuse(ref, NotFound)
+	case err != nil:
+		return row{}, err
+	case ref.Digest != "" && i.digest != ref.Digest:
+		return i, refuse(ref, TagMismatch)
+	}
+	return i, nil
+}
+
+// findForm is find for pulls: a digest may be that of a translation. form is
+// the media type that was asked for in that way, "" otherwise.
+func findForm(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref) (i row, form string, err error) {
+	i, err = find(ctx, tx, r, ref)
+	var f Failure
+	if err == nil || ref.Digest == "" || !errors.As(err, &f) {
+		return i, "", err
+	}
+	switch f.Code {
+	case NotFound:
+		if ref.Tag != "" {
+			return row{}, "", err
+		}
+		found, formErr := sqldb.Collect(ctx, tx, func(s sqldb.Scanner) (row, error) {
+			return scanRow(scanMore{s, &form})
+		}, translationByDigest, r.ID, string(ref.Digest))
+		if formErr != nil {
+			return row{}, "", formErr
+		}
+		if len(found) == 0 {
+			return row{}, "", err
+		}
+		return found[0], form, nil
+	case TagMismatch:
+		formErr := tx.QueryRow(ctx, translationOfImage, r.ID, string(ref.Digest), i.id).Scan(&form)
+		if errors.Is(formErr, sqldb.ErrNoRows) {
+			return row{}, "", err
+		}
+		return i, form, formErr
+	}
+	return row{}, "", err
+}
+
+// scanMore scans one column more than its user knows of.
+type scanMore struct {
+	sqldb.Scanner
+	last *string
+}
+
+// Scan reads the columns into dest and the last one apart.
+func (s scanMore) Scan(dest ...any) error { return s.Scanner.Scan(append(dest, s.last)...) }

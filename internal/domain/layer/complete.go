@@ -1,0 +1,317 @@
+package layer
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// Complete ends the upload and makes it a layer of the repository, under the
+// first of the given digests that is the digest of its bytes: a sha256 one
+// before a sha512 one, which costs a second reading of the bytes. body, if not
+// nil, brings the last bytes, as in Append. When Complete returns, the layer
+// survives a power cut.
+//
+// errs.LayerDigestMismatch ends the upload, as does errs.LayerExists (see
+// CompleteOptions); errs.RepositoryNotFound when the repository went away
+// meanwhile. After errs.UploadEmpty, errs.LayerPartTooSmall, errs.StorageFull,
+// errs.KeyFailure and the failures of Append the upload stands where its Status
+// says. errs.UploadNotFound also for an upload that is complete already.
+// MediaType and Referenced of the answer are not filled in.
+func (s *Service) Complete(ctx context.Context, r repository.Repository, id string, digests []name.Digest, c Chunk, body io.Reader, o CompleteOptions) (Layer, error) {
+	ctx, ses, err := s.acquire(ctx, r, id)
+	if err != nil {
+		return Layer{}, err
+	}
+	defer s.release(ctx, ses)
+	in, err := s.receive(ctx, ses, c, body)
+	if err != nil {
+		return Layer{}, err
+	}
+	defer in.close()
+
+	whole := ses.row
+	if in.n > 0 {
+		whole.addPart(in.n, false, s.limits.MinPartBytes)
+	}
+	if err := s.refuse(ses, whole, o); err != nil {
+		s.dropFirst(ctx, in)
+		return Layer{}, err
+	}
+
+	// From here on the client's going away changes nothing: what is begun is
+	// brought to its end, so that its next try finds the layer.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(finishLimit, s.uploadLife/2))
+	defer cancel()
+	want := choose(digests, in.digest())
+	if len(want) == 0 {
+		in.close()
+		s.discardUpload(ctx, ses)
+		return Layer{}, mismatch()
+	}
+	obj, err := s.finish(ctx, ses, in)
+	if err != nil {
+		return Layer{}, err
+	}
+	if obj.Size != whole.received {
+		return Layer{}, fmt.Errorf("object %s has %d bytes, its upload %d", obj.Key, obj.Size, whole.received)
+	}
+	d, err := s.prove(ctx, ses, in, obj, want)
+	if err != nil {
+		return Layer{}, s.abandon(ctx, ses, err)
+	}
+	l, spare, err := s.record(ctx, r, d, obj, o)
+	if err != nil {
+		return Layer{}, s.abandon(ctx, ses, err)
+	}
+	s.tidy(ctx, ses, spare)
+	return l, nil
+}
+
+// refuse applies the ECR API's own rules.
+func (s *Service) refuse(ses *session, whole upload, o CompleteOptions) error {
+	r := ses.repository
+	switch {
+	case o.RefuseEmpty && whole.received == 0:
+		return errs.New(errs.UploadEmpty, "The upload with id '%s' in the repository with name '%s' in registry with id '%s' cannot be completed because it does not have any parts",
+			whole.id, r.Name, r.Registry.Account)
+	case o.RefuseSmallParts && whole.smallPart:
+		return errs.New(errs.LayerPartTooSmall, "All layer parts except the last part should be at least %dMB", s.limits.MinPartBytes>>20)
+	}
+	return nil
+}
+
+func mismatch() error {
+	return errs.New(errs.LayerDigestMismatch, "None of the provided layer digests match the calculated layer digest")
+}
+
+// choose picks the digests that the layer may be stored under: the computed
+// sha256 if it is among the given ones, else every sha512, still to be proved.
+func choose(given []name.Digest, computed name.Digest) []name.Digest {
+	if slices.Contains(given, computed) {
+		return []name.Digest{computed}
+	}
+	return slices.DeleteFunc(slices.Clone(given), func(d name.Digest) bool { return d.Algorithm() != "sha512" })
+}
+
+// finish closes the row, for ever, and then makes the object durable. Only a
+// failure to do so opens the row again, at the state that it had before: no
+// later one was ever used. A crash in between costs the client this upload.
+func (s *Service) finish(ctx context.Context, ses *session, in *intake) (blobstore.Object, error) {
+	if err := s.closeRow(ctx, ses); err != nil {
+		return blobstore.Object{}, err
+	}
+	err := s.openWriter(ctx, in)
+	if errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt) {
+		return blobstore.Object{}, s.lost(ctx, ses, err)
+	}
+	var obj blobstore.Object
+	if err == nil {
+		obj, err = in.writer.Commit(ctx)
+	}
+	if err == nil {
+		return obj, nil
+	}
+	s.dropFirst(ctx, in)
+	if _, err := s.guarded(ctx, ses, `UPDATE upload SET closed = FALSE WHERE id = $1 AND writer = $2`); err != nil {
+		s.log.ErrorContext(ctx, "an upload that could not be finished stays closed; its client has to begin anew", "upload", ses.row.id, "error", err)
+	}
+	return blobstore.Object{}, storeError(err)
+}
+
+// closeRow keeps every later writer away from the object.
+func (s *Service) closeRow(ctx context.Context, ses *session) error {
+	expires := s.clock.Now().Add(s.uploadLife).UnixMicro()
+	ok, err := s.guarded(ctx, ses, `UPDATE upload SET closed = TRUE, expires_at = $3 WHERE id = $1 AND writer = $2`, expires)
+	if err == nil && !ok {
+		err = errs.Wrap(errLeaseLost, errs.UploadBusy, "Another request has taken over the upload with id '%s'. Ask for the upload's status and go on from there.", ses.row.id)
+	}
+	return err
+}
+
+// prove returns the one of the wanted digests that is the object's. The sha256
+// was computed while the bytes came; the object is read again for a sha512, and
+// where the stored bytes may not be those that came: unsynced ones that another
+// process left behind, which a power cut can have replaced.
+func (s *Service) prove(ctx context.Context, ses *session, in *intake, obj blobstore.Object, want []name.Digest) (name.Digest, error) {
+	computed := in.digest()
+	suspect := !s.durableSuspend && s.isMixed(ses.row)
+	if want[0] == computed && !suspect {
+		return computed, nil
+	}
+	stored, long := sha256.New(), sha512.New()
+	var to io.Writer = stored
+	if want[0] != computed {
+		to = io.MultiWriter(stored, long)
+	}
+	if err := s.reread(ctx, in.store, obj, to); err != nil {
+		return "", err
+	}
+	if found := name.FromHash("sha256", stored); found != computed {
+		s.log.ErrorContext(ctx, "an upload was not kept as it came; its client has to begin anew",
+			"upload", ses.row.id, "object", obj.Key, "received", computed, "stored", found)
+		return "", uploadNotFound(ses.repository, ses.row.id)
+	}
+	if want[0] == computed {
+		return computed, nil
+	}
+	if d := name.FromHash("sha512", long); slices.Contains(want, d) {
+		return d, nil
+	}
+	return "", mismatch()
+}
+
+// reread copies a finished object's bytes to w.
+func (s *Service) reread(ctx context.Context, store blobstore.Store, obj blobstore.Object, w io.Writer) error {
+	body, err := store.Open(ctx, obj, 0, -1)
+	if err != nil {
+		return storeError(err)
+	}
+	buffer := s.buffers.Get().(*[bufferSize]byte)
+	_, err = io.CopyBuffer(w, onlyReader{body}, buffer[:])
+	s.buffers.Put(buffer)
+	return errors.Join(storeError(err), body.Close())
+}
+
+// onlyReader hides everything else that a reader can do.
+type onlyReader struct{ io.Reader }
+
+// record is the transaction that acknowledges the push: the blob, and that the
+// repository holds it. If the registry has a blob of the digest already, that
+// one is used and the key of our object returned as spare.
+func (s *Service) record(ctx context.Context, r repository.Repository, d name.Digest, obj blobstore.Object, o CompleteOptions) (l Layer, spare string, err error) {
+	seal := obj.Seal
+	if seal == nil {
+		seal = []byte{}
+	}
+	transaction := func(tx *sqldb.Tx) error {
+		spare = ""
+		if err := share(ctx, tx, r); err != nil {
+			return err
+		}
+		now := s.clock.Now()
+		// Our object goes to the garbage first and is pardoned below: whoever
+		// removes objects does the same, so that one of us two finds the row.
+		n, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at) VALUES ($1, $2, $3) ON CONFLICT (region, object_key) DO NOTHING`,
+			string(r.Registry.Region), obj.Key, now.UnixMicro())
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errs.New(errs.UploadNotFound, "The upload took too long to be completed and was given up. Upload the layer again.")
+		}
+		b, err := blobFor(ctx, tx, r, blob{id: sqldb.NewID(), size: obj.Size, objectKey: obj.Key, seal: seal}, d, now.UnixMicro())
+		if err != nil {
+			return err
+		}
+		added, err := s.hold(ctx, tx, r, d, b.id)
+		if err != nil {
+			return err
+		}
+		if !added && o.RefuseExisting {
+			return errs.New(errs.LayerExists, "The layer with digest '%s' already exists in the repository with name '%s' in registry with id '%s'", d, r.Name, r.Registry.Account)
+		}
+		l = Layer{Digest: d, Size: b.size}
+		if b.objectKey != obj.Key {
+			spare = obj.Key
+			return nil
+		}
+		return pardon(ctx, tx, r.Registry.Region, obj.Key)
+	}
+	// Two nodes can make the same id.
+	for range idAttempts {
+		if err = s.durable.Update(ctx, transaction); !sqldb.IsUnique(err) {
+			break
+		}
+	}
+	return l, spare, storeError(err)
+}
+
+// idAttempts bounds the tries to find an id for a blob.
+const idAttempts = 3
+
+// blob is what a layer's row leads to.
+type blob struct {
+	id        int64
+	size      int64
+	objectKey string
+	seal      []byte
+}
+
+// blobFor inserts ours, or finds the blob that the registry has under the
+// digest and key, and keeps it from being removed until the transaction ends.
+func blobFor(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ours blob, d name.Digest, now int64) (blob, error) {
+	for {
+		n, err := tx.Exec(ctx, `INSERT INTO blob (id, account_id, region, key_id, digest, size, object_key, seal, created_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (account_id, region, key_id, digest) DO NOTHING`,
+			ours.id, string(r.Registry.Account), string(r.Registry.Region), r.Encryption.KeyID, string(d), ours.size, ours.objectKey, ours.seal, now)
+		if err != nil || n == 1 {
+			return ours, err
+		}
+		var b blob
+		err = tx.QueryRow(ctx, `SELECT id, size, object_key, seal FROM blob
+			WHERE account_id = $1 AND region = $2 AND key_id = $3 AND digest = $4`+tx.ForShare(),
+			string(r.Registry.Account), string(r.Registry.Region), r.Encryption.KeyID, string(d)).Scan(&b.id, &b.size, &b.objectKey, &b.seal)
+		// No row: the one that stood in the way was removed in between.
+		if !errors.Is(err, sqldb.ErrNoRows) {
+			return b, err
+		}
+	}
+}
+
+// hold makes the digest a layer of the repository, and has it reviewed after
+// the grace period in case no image comes to refer to it. The caller shares the
+// repository's row and the blob's. It says whether the layer is new.
+func (s *Service) hold(ctx context.Context, tx *sqldb.Tx, r repository.Repository, d name.Digest, blobID int64) (bool, error) {
+	now := s.clock.Now()
+	n, err := tx.Exec(ctx, `INSERT INTO layer (repository_id, digest, blob_id, created_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (repository_id, digest) DO NOTHING`, r.ID, string(d), blobID, now.UnixMicro())
+	if err != nil {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO layer_review (repository_id, digest, blob_id, due_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (repository_id, digest) DO UPDATE SET due_at = excluded.due_at, blob_id = excluded.blob_id`,
+		r.ID, string(d), blobID, now.Add(s.grace).UnixMicro())
+	return n == 1, err
+}
+
+// abandon ends an upload whose object is finished and must not become a layer.
+// A failure that says nothing about the object leaves both as they are: the
+// transaction may have been committed although its answer was lost. The row
+// then expires, and expiry asks first whether a blob names the object.
+func (s *Service) abandon(ctx context.Context, ses *session, cause error) error {
+	if errs.CodeOf(cause) != errs.Internal {
+		s.discardUpload(ctx, ses)
+	}
+	return cause
+}
+
+// discardUpload is destroy where the request has failed for another reason. What
+// it does not reach is left to expiry.
+func (s *Service) discardUpload(ctx context.Context, ses *session) {
+	if err := s.destroy(ctx, ses); err != nil {
+		s.log.WarnContext(ctx, "a failed upload was not removed and is left to the periodic work", "upload", ses.row.id, "error", err)
+	}
+}
+
+// tidy removes what is left of a finished upload. What fails here is done by
+// the periodic work: nothing depends on it.
+func (s *Service) tidy(ctx context.Context, ses *session, spare string) {
+	var all error
+	if spare != "" {
+		all = s.bury(ctx, ses.row.region, spare)
+	}
+	if err := errors.Join(all, s.forget(ctx, ses)); err != nil {
+		s.log.WarnContext(ctx, "a finished upload was not tidied up and is left to the periodic work", "upload", ses.row.id, "error", err)
+	}
+}

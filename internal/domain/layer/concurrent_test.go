@@ -1,0 +1,385 @@
+package layer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
+)
+
+// Many push the same layer at once, into a few repositories: all succeed, and
+// one object is left.
+func TestSameDigestAtOnce(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		nodes := []*Service{w.node(), w.node()}
+		repos := []repository.Repository{w.repo("a", ""), w.repo("b", ""), w.repo("c", "")}
+		b := random(70_000)
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for i := range 32 {
+			wg.Go(func() {
+				<-start
+				if _, err := push(context.Background(), nodes[i%2], repos[i%3], b); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		if got := w.objects(); len(got) != 1 {
+			t.Errorf("%d objects are left", len(got))
+		}
+		for _, r := range repos {
+			w.holds(nodes[0], r, b)
+		}
+		w.sound(nodes[0])
+	})
+}
+
+// Pushes, images coming and going, repositories' mounts and the collector, all
+// at once, with a grace period that is always over. A push whose layer was
+// collected before its image came has to begin again, as with any registry that
+// ran out of grace; an image that was taken has its bytes.
+func TestCollectRacesPush(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		nodes := []*Service{w.node(), w.node()}
+		for _, s := range nodes {
+			s.grace = time.Microsecond // the clock moves on below
+		}
+		repos := []repository.Repository{w.repo("a", ""), w.repo("b", "")}
+		layers := [][]byte{random(10), random(70_000), random(1)}
+		until := time.Now().Add(time.Second)
+		var wg, collector sync.WaitGroup
+		stop := make(chan struct{})
+		var images, again int
+		var mu sync.Mutex
+		for i := range 6 {
+			wg.Go(func() {
+				random := rand.New(rand.NewPCG(uint64(i), 7))
+				for time.Now().Before(until) {
+					s, r, b := nodes[random.IntN(2)], repos[random.IntN(2)], layers[random.IntN(3)]
+					d := name.SHA256(b)
+					if _, err := push(context.Background(), s, r, b); err != nil {
+						t.Errorf("push: %v", err)
+						return
+					}
+					id, err := w.image(s, r, "type", d)
+					if errs.CodeOf(err) == errs.LayersNotFound {
+						mu.Lock()
+						again++
+						mu.Unlock()
+						continue
+					}
+					if err != nil {
+						t.Errorf("image: %v", err)
+						return
+					}
+					w.holds(s, r, b)
+					other := repos[random.IntN(2)]
+					if _, _, err := s.Mount(context.Background(), r, other, d); err != nil {
+						t.Errorf("mount: %v", err)
+					}
+					w.holds(nodes[random.IntN(2)], r, b)
+					if err := w.dropImage(s, r, id, d); err != nil {
+						t.Errorf("drop: %v", err)
+						return
+					}
+					mu.Lock()
+					images++
+					mu.Unlock()
+				}
+			})
+		}
+		for _, s := range nodes {
+			collector.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					w.clock.Advance(time.Millisecond)
+					if _, err := s.Collect(context.Background()); err != nil {
+						t.Errorf("collect: %v", err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		close(stop)
+		collector.Wait()
+		t.Logf("%d images, %d pushes to be repeated", images, again)
+		if images == 0 {
+			t.Error("no image was ever taken")
+		}
+		w.sound(nodes[0])
+		w.clock.Advance(time.Hour)
+		for range 2 {
+			_, err := nodes[0].Collect(context.Background())
+			w.must(err)
+		}
+		if got := w.objects(); len(got) != 0 {
+			t.Errorf("%d objects are left", len(got))
+		}
+		for _, table := range []string{"blob", "layer", "layer_review", "garbage"} {
+			if n := w.count(w.durable, `SELECT count(*) FROM `+table); n != 0 {
+				t.Errorf("%d rows are left in %s", n, table)
+			}
+		}
+	})
+}
+
+// slow begins an Append whose client sends b and then nothing more; it returns
+// once b is on its way. The result comes when the request ends; hangUp ends the
+// client.
+func (w *world) slow(s *Service, r repository.Repository, id string, b []byte) (result chan error, hangUp func()) {
+	w.t.Helper()
+	body, sender := io.Pipe()
+	result = make(chan error, 1)
+	go func() {
+		_, err := s.Append(context.Background(), r, id, Unannounced(), body)
+		result <- err
+	}()
+	_, err := sender.Write(b)
+	w.must(err)
+	return result, func() { _ = sender.CloseWithError(io.ErrUnexpectedEOF) }
+}
+
+// quick makes a node's writers take turns fast.
+func quick(s *Service) *Service {
+	s.timing = timing{lease: 15 * time.Second, beat: 20 * time.Millisecond, skew: 5 * time.Second, wait: 10 * time.Second, poll: 10 * time.Millisecond}
+	return s
+}
+
+// A client that lost its connection comes back while the server still waits for
+// the old one.
+func TestReconnect(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		r := w.repo("app", "")
+		b := random(2*bufferSize + 100)
+		sent := 2 * bufferSize // whole buffers have come through when the pipe takes no more
+		for _, where := range []string{"same node", "other node"} {
+			t.Run(where, func(t *testing.T) {
+				first := quick(w.node())
+				second := first
+				if where == "other node" {
+					second = quick(w.node())
+				}
+				id := w.start(first, r)
+				old, hangUp := w.slow(first, r, id, b[:sent])
+				defer hangUp()
+				_, err := second.Append(ctx, r, id, at(int64(len(b)), 1), strings.NewReader("x"))
+				w.wantCode(err, errs.RangeInvalid) // it only had to have its turn
+				w.wantCode(<-old, errs.UploadBusy)
+				u, err := second.Status(ctx, r, id)
+				w.must(err)
+				if u.Received == 0 || u.Received > int64(sent) {
+					t.Fatalf("%d bytes of the old request are kept", u.Received)
+				}
+				_, err = second.Append(ctx, r, id, Unannounced(), bytes.NewReader(b[u.Received:]))
+				w.must(err)
+				_, err = second.Complete(ctx, r, id, []name.Digest{name.SHA256(b)}, Unannounced(), nil, CompleteOptions{})
+				w.must(err)
+				w.holds(first, r, b)
+			})
+		}
+		w.sound(w.node())
+	})
+}
+
+func TestCancelStopsTheWriter(t *testing.T) {
+	onEngines(t, func(t *testing.T, w *world) {
+		r := w.repo("app", "")
+		s := quick(w.node())
+		id := w.start(s, r)
+		old, hangUp := w.slow(s, r, id, random(bufferSize))
+		defer hangUp()
+		w.must(s.Cancel(t.Context(), r, id))
+		w.wantCode(<-old, errs.UploadBusy)
+		if got := w.objects(); len(got) != 0 {
+			t.Errorf("objects %q", got)
+		}
+	})
+}
+
+// The client's own end, by its context, keeps what came.
+func TestContextEnds(t *testing.T) {
+	onEngines(t, func(t *testing.T, w *world) {
+		r := w.repo("app", "")
+		s := w.node()
+		id := w.start(s, r)
+		ctx, cancel := context.WithCancel(t.Context())
+		body, sender := io.Pipe()
+		defer sender.Close()
+		result := make(chan error, 1)
+		go func() {
+			_, err := s.Append(ctx, r, id, Unannounced(), body)
+			result <- err
+		}()
+		_, err := sender.Write(random(2 * bufferSize))
+		w.must(err)
+		cancel()
+		err = <-result
+		w.wantCode(err, errs.UploadInterrupted)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("the cause is lost: %v", err)
+		}
+		u, err := s.Status(t.Context(), r, id)
+		w.must(err)
+		if u.Received == 0 {
+			t.Error("nothing is kept")
+		}
+	})
+}
+
+func TestBusy(t *testing.T) {
+	onEngines(t, func(t *testing.T, w *world) {
+		r := w.repo("app", "")
+		deaf := w.node() // does not hear that it is wanted: its beat is seconds away
+		other := quick(w.node())
+		other.timing.wait = 50 * time.Millisecond
+		id := w.start(deaf, r)
+		old, hangUp := w.slow(deaf, r, id, []byte("abc"))
+		_, err := other.Append(t.Context(), r, id, Unannounced(), strings.NewReader("x"))
+		w.wantCode(err, errs.UploadBusy)
+		hangUp()
+		w.wantCode(<-old, errs.UploadInterrupted)
+		u, err := other.Append(t.Context(), r, id, at(3, 1), strings.NewReader("d"))
+		w.must(err)
+		if u.Received != 4 {
+			t.Errorf("got %+v", u)
+		}
+	})
+}
+
+// A node that lost touch stops by itself, and cannot change the row that another
+// one took over.
+func TestFencing(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		r := w.repo("app", "")
+		lost, other := w.node(), quick(w.node())
+		b := random(1000)
+		id := w.start(lost, r)
+		body, sender := io.Pipe()
+		result := make(chan error, 1)
+		go func() {
+			_, err := lost.Append(ctx, r, id, Unannounced(), body)
+			result <- err
+		}()
+		_, err := sender.Write(b[:500])
+		w.must(err)
+		w.clock.Advance(16 * time.Second) // the lease is over, but clocks differ
+		other.timing.wait = 50 * time.Millisecond
+		_, err = other.Append(ctx, r, id, Unannounced(), bytes.NewReader(b))
+		w.wantCode(err, errs.UploadBusy)
+		w.clock.Advance(5 * time.Second)
+		u, err := other.Append(ctx, r, id, Unannounced(), bytes.NewReader(b))
+		w.must(err)
+		if u.Received != 1000 {
+			t.Errorf("got %+v", u)
+		}
+		_ = sender.Close() // the lost node comes to its end
+		w.wantCode(<-result, errs.UploadBusy)
+		_, err = other.Complete(ctx, r, id, []name.Digest{name.SHA256(b)}, Unannounced(), nil, CompleteOptions{})
+		w.must(err)
+		w.holds(other, r, b)
+		w.sound(other)
+	})
+}
+
+// After a kill the client finds its upload free as soon as the dead writer's
+// lease is over, within its first request.
+func TestTakeOverAfterKill(t *testing.T) {
+	onEngines(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		r := w.repo("app", "")
+		dead := w.node()
+		id := w.start(dead, r)
+		_, err := dead.Append(ctx, r, id, Unannounced(), strings.NewReader("abc"))
+		w.must(err)
+		_, _, err = dead.acquire(ctx, r, id) // and never released
+		w.must(err)
+		go func() {
+			time.Sleep(50 * time.Millisecond)
+			w.clock.Advance(21 * time.Second)
+		}()
+		u, err := quick(w.node()).Append(ctx, r, id, at(3, 3), strings.NewReader("def"))
+		w.must(err)
+		if u.Received != 6 {
+			t.Errorf("got %+v", u)
+		}
+	})
+}
+
+// A long upload takes a bounded amount of memory.
+func TestMemoryIsBounded(t *testing.T) {
+	w := newWorld(t, sqldbtest.SQLite(t), sqldbtest.SQLite(t), fileStore(t))
+	w.limits.MaxLayerBytes = 1 << 30
+	s, r := w.node(), w.repo("app", "")
+	const size = 256 << 20
+	id := w.start(s, r)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var peak uint64
+	body := io.LimitReader(zeros{}, size)
+	_, err := s.Append(t.Context(), r, id, Unannounced(), readerFunc(func(p []byte) (int, error) {
+		if rand.IntN(200) == 0 {
+			runtime.ReadMemStats(&after)
+			peak = max(peak, after.HeapAlloc)
+		}
+		return body.Read(p)
+	}))
+	w.must(err)
+	runtime.ReadMemStats(&after)
+	if total := after.TotalAlloc - before.TotalAlloc; total > 16<<20 {
+		t.Errorf("%d bytes were allocated for an upload of %d", total, size)
+	}
+	if peak > before.HeapAlloc+8<<20 {
+		t.Errorf("the heap grew from %d to %d bytes", before.HeapAlloc, peak)
+	}
+	w.must(s.Cancel(t.Context(), r, id))
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestFill(t *testing.T) {
+	p := make([]byte, 4)
+	for _, c := range []struct {
+		body io.Reader
+		n    int
+		err  error
+	}{
+		{strings.NewReader(""), 0, io.EOF},
+		{strings.NewReader("abc"), 3, io.EOF},
+		{strings.NewReader("abcd"), 4, nil},
+		{strings.NewReader("abcde"), 4, nil},
+		{broken([]byte("ab")), 2, io.ErrUnexpectedEOF},
+		{readerFunc(func([]byte) (int, error) { return 0, nil }), 0, io.ErrNoProgress},
+	} {
+		n, err := fill(c.body, p)
+		if n != c.n || err != c.err {
+			t.Errorf("%v: got %d, %v", c, n, fmt.Sprint(err))
+		}
+	}
+}

@@ -1,0 +1,41 @@
+// Package layer owns the bytes of images: upload sessions, the blobs that
+// finished uploads become, which repository holds which digest, and the removal
+// of what nobody refers to any more. All bytes come in through one gate,
+// receive.go.
+//
+// It does not own manifests, nor what refers to a layer (domain/image writes
+// the rows of image_layer; they are only read here), nor how objects are kept
+// and sealed (infra/blobstore).
+//
+// # Where things stand
+//
+// An upload is a row in the volatile database and an unfinished object in the
+// region's store. A blob is a row in the durable database that maps a digest
+// within a registry and a key to a finished object; objects are never moved or
+// copied. A layer is a row that says that a repository holds a digest.
+// docs/push-cycle.md argues every step against a crash and a power cut.
+//
+// # Rules that keep bytes alive
+//
+//   - Only the holder of an upload's lease writes to its object, and only while
+//     the row is open. Closing the row comes before finishing the object and
+//     before removing it, and is for ever, save where finishing failed.
+//   - An object is named by a row of blob or by a row of garbage, never by both.
+//     Whoever adds either row inserts the garbage row first: its primary key
+//     lets one of two contenders through. An object is deleted only when a
+//     committed garbage row names it.
+//   - Every layer row that no image refers to has a row in layer_review, which
+//     says when it may go.
+//
+// # Lock order
+//
+// Within one durable transaction rows are locked in this order: repository,
+// blob, layer and layer_review, garbage; only the garbage row of an object that
+// is to be named comes before the blob, and the other contender for that one
+// holds nothing else. Adding a layer (Complete, Mount) shares the
+// repository's row, so that layers of one image finish side by side; removing
+// one (Delete, a review) and adding or removing a reference (domain/image) hold
+// it alone. Using a blob shares its row; removing it holds it alone and looks
+// for layer rows after it has the lock. Transactions of the two databases are
+// never nested.
+package layer

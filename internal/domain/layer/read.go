@@ -1,0 +1,321 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// batchSize is how many digests go into one query.
+const batchSize = 500
+
+// inBatches calls fn with the digests as query arguments, some at a time and
+// sorted, so that two transactions lock rows in the same order.
+func inBatches(ds []name.Digest, fn func(batch []any) error) error {
+	sorted := slices.Compact(slices.Sorted(slices.Values(ds)))
+	for batch := range slices.Chunk(sorted, batchSize) {
+		args := make([]any, len(batch))
+		for i, d := range batch {
+			args[i] = string(d)
+		}
+		if err := fn(args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notFound is the failure for a layer that the repository does not hold.
+func notFound(r repository.Repository, d name.Digest) error {
+	return errs.New(errs.LayersNotFound, "The layer with digest '%s' does not exist within the repository with name '%s' in the registry with id '%s'",
+		d, r.Name, r.Registry.Account)
+}
+
+// held is a layer with its blob.
+type held struct {
+	Layer
+	blob blob
+}
+
+func (h held) object() blobstore.Object {
+	return blobstore.Object{Key: h.blob.objectKey, Size: h.blob.size, Seal: h.blob.seal}
+}
+
+// heldQuery finds layers of a repository; ids ascend in time, so the newest
+// image is the one with the greatest. A condition on l.digest follows.
+const heldQuery = `SELECT l.digest, b.id, b.size, b.object_key, b.seal,
+	(SELECT il.media_type FROM image_layer il WHERE il.repository_id = l.repository_id AND il.digest = l.digest
+		ORDER BY il.image_id DESC LIMIT 1)
+	FROM layer l JOIN blob b ON b.id = l.blob_id WHERE l.repository_id = $1 AND l.digest`
+
+func scanHeld(row sqldb.Scanner) (held, error) {
+	var h held
+	var d string
+	var mediaType *string // nil where no image names the layer
+	err := row.Scan(&d, &h.blob.id, &h.blob.size, &h.blob.objectKey, &h.blob.seal, &mediaType)
+	h.Digest, h.Size = name.Digest(d), h.blob.size
+	if mediaType != nil {
+		h.Referenced, h.MediaType = true, *mediaType
+	}
+	return h, err
+}
+
+// find returns those of the digests that the repository holds.
+func find(ctx context.Context, tx *sqldb.Tx, repositoryID int64, ds []name.Digest) (map[name.Digest]held, error) {
+	found := map[name.Digest]held{}
+	err := inBatches(ds, func(batch []any) error {
+		page, err := sqldb.Collect(ctx, tx, scanHeld, heldQuery+` IN `+sqldb.In(2, len(batch)), append([]any{repositoryID}, batch...)...)
+		for _, h := range page {
+			found[h.Digest] = h
+		}
+		return err
+	})
+	return found, err
+}
+
+// Stat describes a layer of the repository. A layer that no image refers to is
+// kept for at least another half of the grace period, since whoever asks may be
+// about to push an image that does. errs.LayersNotFound.
+func (s *Service) Stat(ctx context.Context, r repository.Repository, d name.Digest) (Layer, error) {
+	found, err := s.Check(ctx, r, []name.Digest{d})
+	if err != nil {
+		return Layer{}, err
+	}
+	l, ok := found[d]
+	if !ok {
+		return Layer{}, notFound(r, d)
+	}
+	return l, nil
+}
+
+// Check is Stat for many digests: those that the repository does not hold are
+// missing from the answer.
+func (s *Service) Check(ctx context.Context, r repository.Repository, ds []name.Digest) (map[name.Digest]Layer, error) {
+	var found map[name.Digest]held
+	var late []name.Digest
+	err := s.durable.View(ctx, func(tx *sqldb.Tx) error {
+		var err error
+		if found, err = find(ctx, tx, r.ID, ds); err != nil {
+			return err
+		}
+		late, err = s.nearReview(ctx, tx, r.ID, found)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(late) > 0 {
+		// Rarely: digests that were pushed or lost their image long ago.
+		if found, err = s.postpone(ctx, r, ds); err != nil {
+			return nil, err
+		}
+	}
+	layers := make(map[name.Digest]Layer, len(found))
+	for d, h := range found {
+		layers[d] = h.Layer
+	}
+	return layers, nil
+}
+
+// nearReview returns those of the layers that no image names and that have less
+// than half of the grace period left.
+func (s *Service) nearReview(ctx context.Context, tx *sqldb.Tx, repositoryID int64, found map[name.Digest]held) ([]name.Digest, error) {
+	var free, late []name.Digest
+	for d, h := range found {
+		if !h.Referenced {
+			free = append(free, d)
+		}
+	}
+	soon := s.clock.Now().Add(s.grace / 2).UnixMicro()
+	err := inBatches(free, func(batch []any) error {
+		page, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (name.Digest, error) {
+			var d string
+			err := row.Scan(&d)
+			return name.Digest(d), err
+		}, `SELECT digest FROM layer_review WHERE repository_id = $1 AND due_at < $2 AND digest IN `+sqldb.In(3, len(batch)),
+			append([]any{repositoryID, soon}, batch...)...)
+		late = append(late, page...)
+		return err
+	})
+	return late, err
+}
+
+// postpone begins the grace period of the digests anew and finds what is still
+// held of them.
+func (s *Service) postpone(ctx context.Context, r repository.Repository, ds []name.Digest) (map[name.Digest]held, error) {
+	var found map[name.Digest]held
+	due := s.clock.Now().Add(s.grace).UnixMicro()
+	err := s.durable.Update(ctx, func(tx *sqldb.Tx) error {
+		if err := share(ctx, tx, r); err != nil {
+			return err
+		}
+		err := inBatches(ds, func(batch []any) error {
+			_, err := tx.Exec(ctx, `UPDATE layer_review SET due_at = $1 WHERE repository_id = $2 AND digest IN `+sqldb.In(3, len(batch)),
+				append([]any{due, r.ID}, batch...)...)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		found, err = find(ctx, tx, r.ID, ds)
+		return err
+	})
+	return found, err
+}
+
+// RequireTx looks for layers that an image is to refer to: the sizes of those
+// that the repository holds, and the others in the order given. The caller
+// holds the repository's Lock, so that the answer stays true until it commits.
+func (s *Service) RequireTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ds []name.Digest) (sizes map[name.Digest]int64, missing []name.Digest, err error) {
+	sizes = make(map[name.Digest]int64, len(ds))
+	err = inBatches(ds, func(batch []any) error {
+		_, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
+			var d string
+			var size int64
+			err := row.Scan(&d, &size)
+			sizes[name.Digest(d)] = size
+			return struct{}{}, err
+		}, `SELECT l.digest, b.size FROM layer l JOIN blob b ON b.id = l.blob_id WHERE l.repository_id = $1 AND l.digest IN `+sqldb.In(2, len(batch)),
+			append([]any{r.ID}, batch...)...)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, d := range ds {
+		if _, ok := sizes[d]; !ok && !slices.Contains(missing, d) {
+			missing = append(missing, d)
+		}
+	}
+	return sizes, missing, nil
+}
+
+// Open reads length bytes of a layer of the repository from offset; length -1
+// reads to the end. errs.LayersNotFound; errs.RangeInvalid for a part that does
+// not lie within the layer; errs.KeyFailure when its key cannot be used. Bytes
+// that were damaged in the store end the reading with an error that has no code
+// of its own, before any wrong byte is returned where the store can tell.
+func (s *Service) Open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64) (io.ReadCloser, Layer, error) {
+	h, err := s.lookup(ctx, r, d)
+	if err != nil {
+		return nil, Layer{}, err
+	}
+	store, err := s.storeOf(r.Registry.Region)
+	if err != nil {
+		return nil, Layer{}, err
+	}
+	body, err := store.Open(ctx, h.object(), offset, length)
+	if errors.Is(err, blobstore.ErrNotFound) {
+		// Collected since the row was read, perhaps pushed again, or truly gone?
+		if h, err = s.lookup(ctx, r, d); err != nil {
+			return nil, Layer{}, err
+		}
+		body, err = store.Open(ctx, h.object(), offset, length)
+	}
+	damaged := func(err error) {
+		s.log.ErrorContext(ctx, "the bytes of a layer are missing or damaged; run fsck",
+			"repository", r.ARN().String(), "digest", d, "object", h.blob.objectKey, "error", err)
+	}
+	switch {
+	case errors.Is(err, blobstore.ErrRange):
+		return nil, Layer{}, errs.Wrap(err, errs.RangeInvalid, "The layer with digest '%s' has %d bytes: the range asked for does not lie within", d, h.blob.size)
+	case errors.Is(err, blobstore.ErrNotFound), errors.Is(err, blobstore.ErrCorrupt):
+		damaged(err)
+		return nil, Layer{}, err
+	case err != nil:
+		return nil, Layer{}, storeError(err)
+	}
+	reader := &layerReader{ReadCloser: body, damaged: damaged}
+	if to, ok := body.(io.WriterTo); ok {
+		return &layerWriterTo{layerReader: reader, to: to}, h.Layer, nil
+	}
+	return reader, h.Layer, nil
+}
+
+func (s *Service) lookup(ctx context.Context, r repository.Repository, d name.Digest) (held, error) {
+	var h held
+	err := s.durable.View(ctx, func(tx *sqldb.Tx) error {
+		var err error
+		h, err = scanHeld(tx.QueryRow(ctx, heldQuery+` = $2`, r.ID, string(d)))
+		return err
+	})
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return held{}, notFound(r, d)
+	}
+	return h, err
+}
+
+// layerReader gives a store's failures their codes while the layer is read.
+type layerReader struct {
+	io.ReadCloser
+	damaged func(error)
+}
+
+func (l *layerReader) Read(p []byte) (int, error) {
+	n, err := l.ReadCloser.Read(p)
+	return n, l.failure(err)
+}
+
+func (l *layerReader) failure(err error) error {
+	if errors.Is(err, blobstore.ErrCorrupt) {
+		l.damaged(err)
+	}
+	return storeError(err)
+}
+
+// layerWriterTo keeps a store's fast way to send bytes on.
+type layerWriterTo struct {
+	*layerReader
+	to io.WriterTo
+}
+
+func (l *layerWriterTo) WriteTo(w io.Writer) (int64, error) {
+	n, err := l.to.WriteTo(w)
+	return n, l.failure(err)
+}
+
+// Mount makes a layer of one repository a layer of another in the same registry
+// and under the same key, without a copy. It says false, and does nothing, when
+// that cannot be: the layer is not there, no image of the first repository
+// refers to it (§8.6 of the reference: a blob that was merely uploaded is not
+// mountable), or registry or key differ. errs.RepositoryNotFound when the
+// target has gone.
+func (s *Service) Mount(ctx context.Context, from, to repository.Repository, d name.Digest) (Layer, bool, error) {
+	if from.Registry != to.Registry || from.Encryption.KeyID != to.Encryption.KeyID {
+		return Layer{}, false, nil
+	}
+	var l Layer
+	var mounted bool
+	err := s.durable.Update(ctx, func(tx *sqldb.Tx) error {
+		mounted = false
+		if err := share(ctx, tx, to); err != nil {
+			return err
+		}
+		h, err := scanHeld(tx.QueryRow(ctx, heldQuery+` = $2`, from.ID, string(d)))
+		if errors.Is(err, sqldb.ErrNoRows) || err == nil && !h.Referenced {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		// From here on the blob stays, whatever becomes of the first repository.
+		kept, err := exists(ctx, tx, `SELECT 1 FROM blob WHERE id = $1`+tx.ForShare(), h.blob.id)
+		if err != nil || !kept {
+			return err
+		}
+		if _, err := s.hold(ctx, tx, to, d, h.blob.id); err != nil {
+			return err
+		}
+		target, err := scanHeld(tx.QueryRow(ctx, heldQuery+` = $2`, to.ID, string(d)))
+		l, mounted = target.Layer, err == nil
+		return err
+	})
+	return l, mounted && err == nil, err
+}

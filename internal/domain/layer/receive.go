@@ -1,0 +1,357 @@
+package layer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/infra/blobstore"
+)
+
+const (
+	// bufferSize is the size of the pieces that bytes are read, hashed and
+	// stored in. A request in flight has two: one being filled, one being
+	// written. That, and what the store's Writer holds, is all the memory that
+	// an upload takes, whatever its size.
+	bufferSize = 256 << 10
+	// keepLimit bounds the keeping of what a request brought, which goes on
+	// after its client has gone.
+	keepLimit = time.Minute
+	// maxEmptyReads is how many reads in a row may bring nothing.
+	maxEmptyReads = 100
+)
+
+// errTooLong: the body brings more than it may.
+var errTooLong = errors.New("layer: the body is too long")
+
+// readError is the failure of the body, as apart from one of the store.
+type readError struct{ cause error }
+
+func (e *readError) Error() string { return "reading the body: " + e.cause.Error() }
+func (e *readError) Unwrap() error { return e.cause }
+
+// intake is what one request brought through the gate: bytes that are hashed
+// and written but not yet kept.
+type intake struct {
+	session *session
+	store   blobstore.Store
+	writer  blobstore.Writer // nil before the first byte
+	hash    hash.Hash        // the sha256 of the whole upload, from its first byte on
+	n       int64            // bytes of this request
+}
+
+// close drops what was neither kept nor finished.
+func (in *intake) close() {
+	if in.writer != nil {
+		_ = in.writer.Close() // after Suspend and Commit it does nothing; before, the bytes are given up
+		in.writer = nil
+	}
+}
+
+// receive is the gate: every byte of every layer comes through here. It checks
+// the chunk's place, then takes the body in pieces of bufferSize: limit, hash,
+// store. What it returns is to be kept or finished, and closed.
+//
+// When the body breaks off, the bytes that came are kept (a Part excepted) and
+// errs.UploadInterrupted is returned. After every other failure the upload is
+// as it was before.
+func (s *Service) receive(ctx context.Context, ses *session, c Chunk, body io.Reader) (_ *intake, err error) {
+	if err := s.checkChunk(ses, c); err != nil {
+		return nil, err
+	}
+	in := &intake{session: ses, hash: sha256.New()}
+	if in.store, err = s.storeOf(ses.row.region); err != nil {
+		return nil, err
+	}
+	if len(ses.row.hashes) > 0 {
+		if err := in.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(ses.row.hashes); err != nil {
+			return nil, fmt.Errorf("the hash state of upload %s: %w", ses.row.id, err)
+		}
+	}
+	if body != nil {
+		limit := s.limits.MaxLayerBytes - ses.row.received
+		if c.First >= 0 {
+			limit = min(limit, c.Last-c.First+1)
+		}
+		err = s.drain(ctx, body, limit, func(p []byte) error { return s.take(ctx, in, p) })
+	}
+	switch {
+	case errors.Is(err, errTooLong) && c.First < 0:
+		err = s.tooLarge(ses)
+	case errors.Is(err, errTooLong):
+		err = s.badRange(ses, c, "more bytes were sent")
+	case err == nil && c.First >= 0 && in.n != c.Last-c.First+1:
+		err = s.badRange(ses, c, fmt.Sprintf("%d bytes were sent", in.n))
+	}
+	if err == nil {
+		return in, nil
+	}
+	defer in.close()
+	return nil, s.failed(ctx, in, c, err)
+}
+
+// take puts one piece through hash and store.
+func (s *Service) take(ctx context.Context, in *intake, p []byte) error {
+	if err := in.session.check(ctx, s.clock.Now()); err != nil {
+		return err
+	}
+	if err := s.openWriter(ctx, in); err != nil {
+		return err
+	}
+	if _, err := in.writer.Write(p); err != nil {
+		return err
+	}
+	in.hash.Write(p)
+	in.n += int64(len(p))
+	return nil
+}
+
+// openWriter opens the upload's object where its row stands. The writer lives
+// on when the request is cancelled: what came before is still to be kept.
+func (s *Service) openWriter(ctx context.Context, in *intake) error {
+	if in.writer != nil {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	ses := in.session
+	var err error
+	if len(ses.row.state) > 0 {
+		in.writer, err = in.store.Resume(ctx, ses.row.objectKey, ses.row.state)
+		if err == nil && in.writer.Offset() != ses.row.received {
+			return fmt.Errorf("%w: upload %s resumes at %d of %d bytes", blobstore.ErrCorrupt, ses.row.id, in.writer.Offset(), ses.row.received)
+		}
+		return err
+	}
+	if ses.row.opened > 1 {
+		// An earlier writer may have begun the object and died.
+		if err := in.store.Delete(ctx, ses.row.objectKey); err != nil {
+			return err
+		}
+	}
+	in.writer, err = in.store.Create(ctx, ses.row.objectKey, blobstore.Placement{KeyID: ses.repository.Encryption.KeyID})
+	return err
+}
+
+// failed turns the end of an intake that went wrong into the request's failure,
+// and keeps what is to be kept.
+func (s *Service) failed(ctx context.Context, in *intake, c Chunk, err error) error {
+	ses := in.session
+	var broken *readError
+	stopped := context.Cause(ctx)
+	cut := errors.As(err, &broken) || stopped != nil && errors.Is(err, stopped)
+	switch {
+	case errors.Is(err, errLeaseLost):
+		return s.stopped(ctx, ses)
+	case errors.Is(err, blobstore.ErrNotFound), errors.Is(err, blobstore.ErrCorrupt):
+		return s.lost(ctx, ses, err)
+	case cut && in.n > 0 && !c.Part:
+		if kept := s.keep(ctx, in, true); kept != nil {
+			return kept
+		}
+	default:
+		s.dropFirst(ctx, in)
+	}
+	switch {
+	case !cut:
+		return storeError(err)
+	case broken == nil:
+		return s.stopped(ctx, ses)
+	}
+	return errs.Wrap(broken.cause, errs.UploadInterrupted,
+		"The request for the upload with id '%s' broke off. %d bytes of the upload are kept; go on from there.", ses.row.id, ses.row.received)
+}
+
+// dropFirst frees at once what a failed first request wrote: no state leads to
+// it, so the next request begins anew.
+func (s *Service) dropFirst(ctx context.Context, in *intake) {
+	if in.writer == nil || len(in.session.row.state) > 0 {
+		return
+	}
+	in.close()
+	if err := in.store.Delete(context.WithoutCancel(ctx), in.session.row.objectKey); err != nil {
+		s.log.WarnContext(ctx, "the rest of a failed request stays until the upload goes on or expires", "upload", in.session.row.id, "error", err)
+	}
+}
+
+// lost ends an upload whose bytes are gone or damaged.
+func (s *Service) lost(ctx context.Context, ses *session, cause error) error {
+	s.log.ErrorContext(ctx, "the bytes of an unfinished upload are lost; its client has to begin anew", "upload", ses.row.id, "error", cause)
+	s.discardUpload(context.WithoutCancel(ctx), ses)
+	return uploadNotFound(ses.repository, ses.row.id)
+}
+
+// keep suspends the object and writes the new state into the row, which is
+// what makes the bytes count. A row that is no longer the session's stays.
+func (s *Service) keep(ctx context.Context, in *intake, cut bool) error {
+	ses := in.session
+	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepLimit)
+	defer cancel()
+	sum, err := in.hash.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		return err
+	}
+	state, err := in.writer.Suspend(detached)
+	if err != nil {
+		s.dropFirst(ctx, in)
+		return storeError(err)
+	}
+	row := ses.row
+	row.mixed = s.isMixed(row)
+	row.process = s.process
+	row.addPart(in.n, cut, s.limits.MinPartBytes)
+	row.state, row.hashes = state, sum
+	row.expiresAt = s.clock.Now().Add(s.uploadLife).UnixMicro()
+	ok, err := s.guarded(detached, ses, `UPDATE upload SET received = $3, parts = $4, last_part = $5, part_cut = $6, small_part = $7,
+		state = $8, hashes = $9, process = $10, mixed = $11, expires_at = $12, writer = '', writer_until = 0
+		WHERE id = $1 AND writer = $2 AND NOT closed`,
+		row.received, row.parts, row.lastPart, row.partCut, row.smallPart, row.state, row.hashes, row.process, row.mixed, row.expiresAt)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		ses.cancel(errLeaseLost)
+		return s.stopped(ctx, ses)
+	}
+	ses.row, ses.leased = row, false
+	return nil
+}
+
+// isMixed says whether bytes of the upload came in through another process.
+func (s *Service) isMixed(row upload) bool {
+	return row.mixed || len(row.state) > 0 && row.process != s.process
+}
+
+// checkChunk compares the chunk with what the upload has.
+func (s *Service) checkChunk(ses *session, c Chunk) error {
+	row := ses.row
+	if c.Part && row.parts >= s.limits.MaxLayerParts && !row.partCut {
+		return errs.New(errs.LimitExceeded, "The upload with id '%s' already has the maximum allowed number of layer parts which is '%d'", row.id, s.limits.MaxLayerParts)
+	}
+	if c.First < 0 {
+		return nil
+	}
+	size := c.Last - c.First + 1
+	switch {
+	case c.First != row.received:
+		return s.badRange(ses, c, fmt.Sprintf("the next byte is %d", row.received))
+	case size < 1:
+		return s.badRange(ses, c, "the last byte comes before the first")
+	case c.Part && size > s.limits.MaxPartBytes:
+		return s.badRange(ses, c, fmt.Sprintf("a layer part has at most %d bytes", s.limits.MaxPartBytes))
+	case size > s.limits.MaxLayerBytes-row.received:
+		return s.tooLarge(ses)
+	}
+	return nil
+}
+
+// badRange is the failure of a chunk that does not fit.
+func (s *Service) badRange(ses *session, c Chunk, reason string) error {
+	r := ses.repository
+	if !c.Part {
+		return errs.New(errs.RangeInvalid, "The bytes %d-%d do not fit the upload with id '%s': %s. Ask for the upload's status and go on from there.",
+			c.First, c.Last, ses.row.id, reason)
+	}
+	return errs.New(errs.LayerPartInvalid,
+		"Invalid layer part with first byte '%d' and last byte '%d' for the upload with id '%s' in the repository with name '%s' in registry with id '%s': %s",
+		c.First, c.Last, ses.row.id, r.Name, r.Registry.Account, reason).
+		With("registryId", string(r.Registry.Account)).
+		With("repositoryName", string(r.Name)).
+		With("uploadId", ses.row.id).
+		With("lastValidByteReceived", max(ses.row.received-1, 0))
+}
+
+func (s *Service) tooLarge(ses *session) error {
+	return errs.New(errs.LayerTooLarge, "The layer of the upload with id '%s' is larger than the maximum allowed size which is '%d' bytes", ses.row.id, s.limits.MaxLayerBytes)
+}
+
+// piece is a buffer on its way from the body to the store.
+type piece struct {
+	buffer *[bufferSize]byte
+	n      int
+	err    error // io.EOF at the end
+}
+
+// drain reads the body to its end and hands it to sink in pieces. A second
+// goroutine reads, so that reading and storing overlap and so that a session
+// that is told to stop does so although the client is silent: the reader is
+// then left behind and ends with the body's Read, at the latest when the
+// server gives up the connection. More than limit bytes are errTooLong, and
+// none of those beyond it reach the sink.
+func (s *Service) drain(ctx context.Context, body io.Reader, limit int64, sink func([]byte) error) error {
+	pieces := make(chan piece)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			p := piece{buffer: s.buffers.Get().(*[bufferSize]byte)}
+			p.n, p.err = fill(body, p.buffer[:])
+			select {
+			case pieces <- p:
+			case <-stop:
+				s.buffers.Put(p.buffer)
+				return
+			}
+			if p.err != nil {
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case p := <-pieces:
+			err := s.pass(p, &limit, sink)
+			s.buffers.Put(p.buffer)
+			switch {
+			case err != nil:
+				return err
+			case p.err == io.EOF:
+				return nil
+			case p.err != nil:
+				return &readError{cause: p.err}
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// pass hands one piece on, within the limit that it counts down.
+func (s *Service) pass(p piece, limit *int64, sink func([]byte) error) error {
+	if int64(p.n) > *limit {
+		return errTooLong
+	}
+	*limit -= int64(p.n)
+	if p.n == 0 {
+		return nil
+	}
+	return sink(p.buffer[:p.n])
+}
+
+// fill reads until p is full or the body ends. Unlike io.ReadFull it tells a
+// body that ended from one that was cut off.
+func fill(body io.Reader, p []byte) (int, error) {
+	n, empty := 0, 0
+	for n < len(p) {
+		k, err := body.Read(p[n:])
+		n += k
+		if err != nil {
+			return n, err
+		}
+		if k > 0 {
+			empty = 0
+		} else if empty++; empty == maxEmptyReads {
+			return n, io.ErrNoProgress
+		}
+	}
+	return n, nil
+}
+
+// digestOf is the digest of everything that the intake's upload has received.
+func (in *intake) digest() name.Digest { return name.FromHash("sha256", in.hash) }

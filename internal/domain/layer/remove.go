@@ -1,0 +1,136 @@
+package layer
+
+import (
+	"context"
+	"errors"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// Delete takes the layer away from the repository. Its bytes go after the grace
+// period, if nobody holds them by then. errs.LayersNotFound;
+// errs.LayerReferenced while an image of the repository needs it.
+func (s *Service) Delete(ctx context.Context, r repository.Repository, d name.Digest) error {
+	return s.durable.Update(ctx, func(tx *sqldb.Tx) error {
+		if _, err := s.repositories.Lock(ctx, tx, r); err != nil {
+			return err
+		}
+		held, err := exists(ctx, tx, `SELECT 1 FROM layer WHERE repository_id = $1 AND digest = $2`, r.ID, string(d))
+		if err != nil {
+			return err
+		}
+		if !held {
+			return notFound(r, d)
+		}
+		referenced, err := isReferenced(ctx, tx, r.ID, d)
+		if err != nil {
+			return err
+		}
+		if referenced {
+			return errs.New(errs.LayerReferenced, "The layer with digest '%s' in the repository with name '%s' in registry with id '%s' is needed by an image. Delete the image first.", d, r.Name, r.Registry.Account)
+		}
+		if err := s.ReleaseTx(ctx, tx, r, []name.Digest{d}); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `DELETE FROM layer WHERE repository_id = $1 AND digest = $2`, r.ID, string(d))
+		return err
+	})
+}
+
+func isReferenced(ctx context.Context, tx *sqldb.Tx, repositoryID int64, d name.Digest) (bool, error) {
+	return exists(ctx, tx, `SELECT 1 FROM image_layer WHERE repository_id = $1 AND digest = $2 LIMIT 1`, repositoryID, string(d))
+}
+
+// onReview is what happens to a digest that is queued for review already: its
+// grace period begins anew.
+const onReview = ` ON CONFLICT (repository_id, digest) DO UPDATE SET due_at = excluded.due_at, blob_id = excluded.blob_id`
+
+// ReleaseTx queues the digests for a review after the grace period: images of
+// the repository that named them are gone. Digests that the repository does not
+// hold, or that another image still names, may be among them. The caller holds
+// the repository's Lock.
+func (s *Service) ReleaseTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ds []name.Digest) error {
+	due := s.clock.Now().Add(s.grace).UnixMicro()
+	return inBatches(ds, func(batch []any) error {
+		_, err := tx.Exec(ctx, `INSERT INTO layer_review (repository_id, digest, blob_id, due_at)
+			SELECT repository_id, digest, blob_id, CAST($1 AS BIGINT) FROM layer WHERE repository_id = $2 AND digest IN `+sqldb.In(3, len(batch))+
+			` ORDER BY digest`+onReview, append([]any{due, r.ID}, batch...)...)
+		return err
+	})
+}
+
+// ReleaseRepositoryTx queues everything that the repository holds, before its
+// rows go. The caller holds the repository's Lock.
+func (s *Service) ReleaseRepositoryTx(ctx context.Context, tx *sqldb.Tx, repositoryID int64) error {
+	_, err := tx.Exec(ctx, `INSERT INTO layer_review (repository_id, digest, blob_id, due_at)
+		SELECT repository_id, digest, blob_id, CAST($1 AS BIGINT) FROM layer WHERE repository_id = $2 ORDER BY digest`+onReview,
+		s.clock.Now().Add(s.grace).UnixMicro(), repositoryID)
+	return err
+}
+
+// destroy ends an upload and removes its object.
+func (s *Service) destroy(ctx context.Context, ses *session) error {
+	if err := s.closeRow(ctx, ses); err != nil {
+		return err
+	}
+	if err := s.discard(ctx, ses.row.region, ses.row.objectKey); err != nil {
+		return err
+	}
+	return s.forget(ctx, ses)
+}
+
+// discard removes an object, unless a blob has it: then nothing happens. The
+// caller has made sure that no writer is at it.
+func (s *Service) discard(ctx context.Context, region name.Region, objectKey string) error {
+	var named bool
+	err := s.durable.Update(ctx, func(tx *sqldb.Tx) error {
+		n, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at) VALUES ($1, $2, $3) ON CONFLICT (region, object_key) DO NOTHING`,
+			string(region), objectKey, s.clock.Now().UnixMicro())
+		if err != nil {
+			return err
+		}
+		if named, err = exists(ctx, tx, `SELECT 1 FROM blob WHERE object_key = $1`, objectKey); err != nil || !named || n == 0 {
+			return err
+		}
+		return pardon(ctx, tx, region, objectKey)
+	})
+	if err != nil || named {
+		return err
+	}
+	return s.bury(ctx, region, objectKey)
+}
+
+// pardon takes an object back from the garbage.
+func pardon(ctx context.Context, tx *sqldb.Tx, region name.Region, objectKey string) error {
+	_, err := tx.Exec(ctx, `DELETE FROM garbage WHERE region = $1 AND object_key = $2`, string(region), objectKey)
+	return err
+}
+
+// errNamed: a row of garbage and a row of blob name the same object. The rules
+// in doc.go exclude it; if it happens all the same, the bytes stay.
+var errNamed = errors.New("layer: an object in the garbage belongs to a blob")
+
+// bury deletes the object of a committed garbage row, and then the row.
+func (s *Service) bury(ctx context.Context, region name.Region, objectKey string) error {
+	store, err := s.storeOf(region)
+	if err != nil {
+		return err
+	}
+	err = s.durable.View(ctx, func(tx *sqldb.Tx) error {
+		named, err := exists(ctx, tx, `SELECT 1 FROM blob WHERE object_key = $1`, objectKey)
+		if err == nil && named {
+			err = errNamed
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := store.Delete(ctx, objectKey); err != nil {
+		return err
+	}
+	return s.durable.Update(ctx, func(tx *sqldb.Tx) error { return pardon(ctx, tx, region, objectKey) })
+}

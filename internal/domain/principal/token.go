@@ -1,0 +1,108 @@
+package principal
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+)
+
+// TokenLife is how long an authorization token holds (ECR user guide, "private
+// registry authentication").
+const TokenLife = 12 * time.Hour
+
+// tokenClaims is what an authorization token says, sealed.
+type tokenClaims struct {
+	AccessKeyID string `json:"k"`
+	Region      string `json:"r"`
+	Expires     int64  `json:"e"` // Unix seconds
+}
+
+// tokenEnvelope has the members that AWS's own passwords have. Clients treat
+// the whole as opaque.
+type tokenEnvelope struct {
+	Payload    string `json:"payload"`
+	DataKey    string `json:"datakey"`
+	Version    string `json:"version"`
+	Type       string `json:"type"`
+	Expiration int64  `json:"expiration"`
+}
+
+// tokenDataKey names the key that seals the payload: it is derived from the
+// keyring, so that no key travels with the token.
+const tokenDataKey = "berth-keyring"
+
+// IssueToken makes the password part of an authorization token: it names the
+// principal and is bound to the region. It grants nothing by itself.
+func (s *Service) IssueToken(p Principal, region name.Region) (password string, expires time.Time, err error) {
+	expires = s.clk.Now().Add(TokenLife).Truncate(time.Millisecond)
+	claims, err := json.Marshal(tokenClaims{AccessKeyID: p.AccessKeyID, Region: string(region), Expires: expires.Unix()})
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	e := tokenEnvelope{DataKey: tokenDataKey, Version: "2", Type: "DATA_KEY", Expiration: expires.Unix()}
+	e.Payload = base64.StdEncoding.EncodeToString(s.token.Seal(nil, nil, claims, tokenContext(e)))
+	password, err = e.encode()
+	return password, expires, err
+}
+
+func (e tokenEnvelope) encode() (string, error) {
+	text, err := json.Marshal(e)
+	return base64.StdEncoding.EncodeToString(text), err
+}
+
+// tokenContext binds the readable members to the sealed ones.
+func tokenContext(e tokenEnvelope) []byte {
+	return []byte(e.Version + "|" + e.Type + "|" + strconv.FormatInt(e.Expiration, 10))
+}
+
+// Verify reads the password of an authorization token for a registry of the
+// region. It returns errs.TokenExpired for a token past its life and
+// errs.AccessDenied for everything else that is not a token of ours for this
+// region and a principal that still exists.
+func (s *Service) Verify(ctx context.Context, password string, region name.Region) (Principal, error) {
+	refused := errs.New(errs.AccessDenied, "Not Authorized")
+	text, err := base64.StdEncoding.DecodeString(password)
+	if err != nil {
+		return Principal{}, refused
+	}
+	var e tokenEnvelope
+	if err := json.Unmarshal(text, &e); err != nil {
+		return Principal{}, refused
+	}
+	// Only the spelling that IssueToken writes is a token: base64 and JSON have
+	// others for the same content.
+	if again, err := e.encode(); err != nil || again != password || e.DataKey != tokenDataKey {
+		return Principal{}, refused
+	}
+	sealed, err := base64.StdEncoding.Strict().DecodeString(e.Payload)
+	if err != nil {
+		return Principal{}, refused
+	}
+	plain, err := s.token.Open(nil, nil, sealed, tokenContext(e))
+	if err != nil {
+		return Principal{}, refused
+	}
+	var c tokenClaims
+	if err := json.Unmarshal(plain, &c); err != nil {
+		return Principal{}, refused
+	}
+	if c.Region != string(region) {
+		return Principal{}, refused
+	}
+	if s.clk.Now().Unix() >= c.Expires {
+		return Principal{}, errs.New(errs.TokenExpired, "Your authorization token has expired. Reauthenticate and try again.")
+	}
+	key, found, err := s.AccessKey(ctx, c.AccessKeyID)
+	if err != nil {
+		return Principal{}, err
+	}
+	if !found || !key.Enabled {
+		return Principal{}, refused
+	}
+	return key.Principal, nil
+}

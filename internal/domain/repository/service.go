@@ -1,0 +1,438 @@
+package repository
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/quota"
+	"github.com/berth-registry/berth/internal/domain/registry"
+	"github.com/berth-registry/berth/internal/infra/clock"
+	"github.com/berth-registry/berth/internal/infra/keys"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// Config is what a Service stands on.
+type Config struct {
+	DB         *sqldb.DB
+	Clock      clock.Clock
+	Registries *registry.Service
+	Keys       keys.Manager
+	Limits     quota.Limits
+	// Sealing says whether manifests are sealed at rest; off only where the
+	// operator has said that the disks are encrypted already.
+	Sealing bool
+}
+
+// Service stores repositories.
+type Service struct {
+	Config
+	sealers sealers
+}
+
+// New returns the service.
+func New(c Config) *Service { return &Service{Config: c} }
+
+// NotFound is the failure for a repository that is not there.
+func NotFound(reg name.Registry, repo name.Repository) error {
+	return errs.New(errs.RepositoryNotFound, "The repository with name '%s' does not exist in the registry with id '%s'", repo, reg.Account)
+}
+
+const columns = `id, account_id, region, name, created_at, tag_mutability, mutability_filters, scan_on_push, encryption, kms_key, key_id, data_key, images`
+
+func scan(row sqldb.Scanner) (Repository, error) {
+	var r Repository
+	var account, region, repo, mutability, filters, encryption string
+	var created int64
+	err := row.Scan(&r.ID, &account, &region, &repo, &created, &mutability, &filters, &r.ScanOnPush,
+		&encryption, &r.Encryption.KMSKey, &r.Encryption.KeyID, &r.dataKey, &r.Images)
+	if err != nil {
+		return Repository{}, err
+	}
+	r.Registry = name.Registry{Account: name.AccountID(account), Region: name.Region(region)}
+	r.Name = name.Repository(repo)
+	r.CreatedAt = time.UnixMicro(created)
+	r.Mutability.Setting = TagMutability(mutability)
+	r.Encryption.Type = EncryptionType(encryption)
+	if filters != "" {
+		if err := json.Unmarshal([]byte(filters), &r.Mutability.Filters); err != nil {
+			return Repository{}, err
+		}
+	}
+	return r, nil
+}
+
+// Create is the input of Service.Create.
+type Create struct {
+	Registry   name.Registry
+	Name       name.Repository
+	Mutability Mutability
+	ScanOnPush bool
+	// Encryption.KMSKey is a key's id, ARN or alias as the caller wrote it.
+	Encryption Encryption
+	Tags       map[string]string
+}
+
+// Create makes a repository. It returns errs.RepositoryExists,
+// errs.LimitExceeded, errs.KeyFailure for a key that cannot be used,
+// errs.InvalidParameter for a wrong mutability setting and
+// errs.InvalidResourceTag or errs.TooManyResourceTags for its tags.
+func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
+	if err := c.Mutability.Validate(); err != nil {
+		return Repository{}, err
+	}
+	if err := s.checkTags(c.Tags); err != nil {
+		return Repository{}, err
+	}
+	encryption, err := s.resolveEncryption(ctx, c.Registry, c.Encryption)
+	if err != nil {
+		return Repository{}, err
+	}
+	r := Repository{
+		ID: sqldb.NewID(), Registry: c.Registry, Name: c.Name, CreatedAt: s.Clock.Now().Truncate(time.Millisecond),
+		Mutability: c.Mutability, ScanOnPush: c.ScanOnPush, Encryption: encryption, dataKey: []byte{},
+	}
+	if s.Sealing {
+		dataKey := make([]byte, 32)
+		_, _ = rand.Read(dataKey) // never fails: crypto/rand ends the program instead
+		if r.dataKey, err = s.Keys.Wrap(ctx, encryption.KeyID, dataKey, sealContext(r.ID)); err != nil {
+			return Repository{}, keyFailure(err)
+		}
+	}
+	filters, err := marshalFilters(r.Mutability.Filters)
+	if err != nil {
+		return Repository{}, err
+	}
+	err = s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+		if err := s.Registries.EnsureTx(ctx, tx, c.Registry); err != nil {
+			return err
+		}
+		n, err := tx.Exec(ctx, `INSERT INTO repository (`+columns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0)
+			ON CONFLICT (account_id, region, name) DO NOTHING`,
+			r.ID, string(r.Registry.Account), string(r.Registry.Region), string(r.Name), r.CreatedAt.UnixMicro(),
+			string(r.Mutability.Setting), filters, r.ScanOnPush, string(r.Encryption.Type), r.Encryption.KMSKey, r.Encryption.KeyID, r.dataKey)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errs.New(errs.RepositoryExists, "The repository with name '%s' already exists in the registry with id '%s'", c.Name, c.Registry.Account)
+		}
+		count, err := s.Registries.AddRepositoriesTx(ctx, tx, c.Registry, 1)
+		if err != nil {
+			return err
+		}
+		if count > s.Limits.RepositoriesPerRegistry {
+			return errs.New(errs.LimitExceeded, "The registry with id '%s' already has the maximum allowed number of repositories which is '%d'", c.Registry.Account, s.Limits.RepositoriesPerRegistry)
+		}
+		return putTags(ctx, tx, r.ID, c.Tags)
+	})
+	if err != nil {
+		return Repository{}, err
+	}
+	return r, nil
+}
+
+// resolveEncryption finds the key that the caller named. KMS without a key is
+// the account's aws/ecr key, made on first use.
+func (s *Service) resolveEncryption(ctx context.Context, reg name.Registry, e Encryption) (Encryption, error) {
+	switch e.Type {
+	case "", AES256:
+		if e.KMSKey != "" {
+			return Encryption{}, errs.Parameter("encryptionConfiguration", "kmsKey can only be set when encryptionType is KMS")
+		}
+		return Encryption{Type: AES256}, nil
+	case KMS:
+	default:
+		return Encryption{}, errs.Parameter("encryptionType", "encryptionType '"+string(e.Type)+"' is not supported in this region")
+	}
+	var k keys.Key
+	var err error
+	if e.KMSKey == "" {
+		k, err = s.Keys.Create(ctx, string(reg.Account), string(reg.Region), "alias/aws/ecr")
+	} else {
+		k, err = s.Keys.Resolve(ctx, string(reg.Account), string(reg.Region), e.KMSKey)
+	}
+	if err != nil {
+		return Encryption{}, keyFailure(err)
+	}
+	if !k.Enabled {
+		return Encryption{}, keyFailure(keys.ErrDisabled)
+	}
+	arn := name.ARN{Partition: reg.Region.Partition(), Service: "kms", Region: name.Region(k.Region), Account: name.AccountID(k.Account), Resource: "key/" + k.ID}
+	return Encryption{Type: KMS, KMSKey: arn.String(), KeyID: k.ID}, nil
+}
+
+// keyFailure turns a key manager's error into KmsException's content.
+func keyFailure(err error) error {
+	code := "KMSInternalException"
+	switch {
+	case errors.Is(err, keys.ErrNotFound):
+		code = "NotFoundException"
+	case errors.Is(err, keys.ErrDisabled):
+		code = "DisabledException"
+	case errors.Is(err, keys.ErrUnwrap):
+		code = "InvalidCiphertextException"
+	}
+	return errs.Wrap(err, errs.KeyFailure, "The repository's encryption key cannot be used: %s", code).With("kmsError", code)
+}
+
+// Get finds a repository, or returns errs.RepositoryNotFound.
+func (s *Service) Get(ctx context.Context, reg name.Registry, repo name.Repository) (Repository, error) {
+	var r Repository
+	err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
+		var err error
+		r, err = s.GetTx(ctx, tx, reg, repo)
+		return err
+	})
+	return r, err
+}
+
+// GetTx is Get inside a transaction.
+func (s *Service) GetTx(ctx context.Context, tx *sqldb.Tx, reg name.Registry, repo name.Repository) (Repository, error) {
+	r, err := scan(tx.QueryRow(ctx, `SELECT `+columns+` FROM repository WHERE account_id = $1 AND region = $2 AND name = $3`,
+		string(reg.Account), string(reg.Region), string(repo)))
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return Repository{}, NotFound(reg, repo)
+	}
+	return r, err
+}
+
+// Lock reads the repository afresh and holds its row until the transaction
+// ends. Whatever changes a repository's images or layers takes it first.
+// It returns errs.RepositoryNotFound when the repository has gone.
+func (s *Service) Lock(ctx context.Context, tx *sqldb.Tx, r Repository) (Repository, error) {
+	fresh, err := scan(tx.QueryRow(ctx, `SELECT `+columns+` FROM repository WHERE id = $1`+tx.ForUpdate(), r.ID))
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return Repository{}, NotFound(r.Registry, r.Name)
+	}
+	return fresh, err
+}
+
+// AddImages changes the repository's count of images and returns the new one.
+// The caller holds the repository's Lock.
+func (s *Service) AddImages(ctx context.Context, tx *sqldb.Tx, id, delta int64) (int64, error) {
+	var n int64
+	err := tx.QueryRow(ctx, `UPDATE repository SET images = images + $1 WHERE id = $2 RETURNING images`, delta, id).Scan(&n)
+	return n, err
+}
+
+// List returns up to limit repositories of the registry whose names come after
+// the given one in byte order.
+func (s *Service) List(ctx context.Context, reg name.Registry, after name.Repository, limit int) ([]Repository, error) {
+	var all []Repository
+	err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
+		var err error
+		all, err = sqldb.Collect(ctx, tx, scan, `SELECT `+columns+` FROM repository
+			WHERE account_id = $1 AND region = $2 AND name > $3 ORDER BY name LIMIT $4`,
+			string(reg.Account), string(reg.Region), string(after), limit)
+		return err
+	})
+	return all, err
+}
+
+// GetAll finds all the named repositories, in the order of the names; one that
+// is missing fails the whole call with errs.RepositoryNotFound.
+func (s *Service) GetAll(ctx context.Context, reg name.Registry, repos []name.Repository) ([]Repository, error) {
+	all := make([]Repository, 0, len(repos))
+	err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
+		all = all[:0]
+		for _, n := range repos {
+			r, err := s.GetTx(ctx, tx, reg, n)
+			if err != nil {
+				return err
+			}
+			all = append(all, r)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Delete removes the repository in a transaction in which before has run: it
+// releases what the repository holds. Without force a repository that has
+// images is refused with errs.RepositoryNotEmpty.
+func (s *Service) Delete(ctx context.Context, reg name.Registry, repo name.Repository, force bool, before func(context.Context, *sqldb.Tx, Repository) error) (Repository, error) {
+	var r Repository
+	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+		found, err := s.GetTx(ctx, tx, reg, repo)
+		if err != nil {
+			return err
+		}
+		if r, err = s.Lock(ctx, tx, found); err != nil {
+			return err
+		}
+		if r.Images > 0 && !force {
+			return errs.New(errs.RepositoryNotEmpty, "The repository with name '%s' in registry with id '%s' cannot be deleted because it still contains images", repo, reg.Account)
+		}
+		if err := before(ctx, tx, r); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM repository WHERE id = $1`, r.ID); err != nil {
+			return err
+		}
+		_, err = s.Registries.AddRepositoriesTx(ctx, tx, reg, -1)
+		return err
+	})
+	if err == nil {
+		s.sealers.forget(r.ID)
+	}
+	return r, err
+}
+
+// SetMutability changes the tag mutability. Existing tags stay as they are.
+func (s *Service) SetMutability(ctx context.Context, reg name.Registry, repo name.Repository, m Mutability) (Repository, error) {
+	if err := m.Validate(); err != nil {
+		return Repository{}, err
+	}
+	filters, err := marshalFilters(m.Filters)
+	if err != nil {
+		return Repository{}, err
+	}
+	return s.change(ctx, reg, repo, `UPDATE repository SET tag_mutability = $2, mutability_filters = $3 WHERE id = $1`, string(m.Setting), filters)
+}
+
+// SetScanOnPush changes the repository's own scan flag.
+func (s *Service) SetScanOnPush(ctx context.Context, reg name.Registry, repo name.Repository, on bool) (Repository, error) {
+	return s.change(ctx, reg, repo, `UPDATE repository SET scan_on_push = $2 WHERE id = $1`, on)
+}
+
+func (s *Service) change(ctx context.Context, reg name.Registry, repo name.Repository, update string, args ...any) (Repository, error) {
+	var r Repository
+	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+		found, err := s.GetTx(ctx, tx, reg, repo)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, update, append([]any{found.ID}, args...)...); err != nil {
+			return err
+		}
+		r, err = s.GetTx(ctx, tx, reg, repo)
+		return err
+	})
+	return r, err
+}
+
+// Validate checks the setting against its filters (ECR user guide, "image tag
+// mutability"): filters stand with the *_WITH_EXCLUSION settings, and only there.
+func (m Mutability) Validate() error {
+	var wants bool
+	switch m.Setting {
+	case MutableWithExclusion, ImmutableWithExclusion:
+		wants = true
+	case Mutable, Immutable:
+	default:
+		return errs.Parameter("imageTagMutability", "Member must satisfy enum value set: [IMMUTABLE, MUTABLE, MUTABLE_WITH_EXCLUSION, IMMUTABLE_WITH_EXCLUSION]")
+	}
+	if wants != (len(m.Filters) > 0) {
+		return errs.Parameter("imageTagMutabilityExclusionFilters", "ImageTagMutabilityExclusionFilters can't be null when imageTagMutability is set as "+string(m.Setting))
+	}
+	return nil
+}
+
+func marshalFilters(f []string) (string, error) {
+	if len(f) == 0 {
+		return "", nil
+	}
+	b, err := json.Marshal(f)
+	return string(b), err
+}
+
+func sealContext(id int64) []byte { return []byte("repository/" + strconv.FormatInt(id, 10)) }
+
+// Tags returns the repository's resource tags.
+func (s *Service) Tags(ctx context.Context, r Repository) (map[string]string, error) {
+	tags := map[string]string{}
+	err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
+		clear(tags)
+		_, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
+			var k, v string
+			err := row.Scan(&k, &v)
+			tags[k] = v
+			return struct{}{}, err
+		}, `SELECT tag_key, tag_value FROM repository_tag WHERE repository_id = $1`, r.ID)
+		return err
+	})
+	return tags, err
+}
+
+// SetTags adds the tags, overwriting those with the same keys. It returns
+// errs.InvalidResourceTag and errs.TooManyResourceTags.
+func (s *Service) SetTags(ctx context.Context, r Repository, tags map[string]string) error {
+	if err := s.checkTags(tags); err != nil {
+		return err
+	}
+	return s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+		locked, err := s.Lock(ctx, tx, r)
+		if err != nil {
+			return err
+		}
+		if err := putTags(ctx, tx, locked.ID, tags); err != nil {
+			return err
+		}
+		var n int
+		if err := tx.QueryRow(ctx, `SELECT count(*) FROM repository_tag WHERE repository_id = $1`, r.ID).Scan(&n); err != nil {
+			return err
+		}
+		if n > s.Limits.ResourceTags {
+			return tooManyTags(s.Limits.ResourceTags)
+		}
+		return nil
+	})
+}
+
+// RemoveTags removes the tags with these keys; unknown keys are ignored.
+func (s *Service) RemoveTags(ctx context.Context, r Repository, tagKeys []string) error {
+	return s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+		for _, k := range tagKeys {
+			if _, err := tx.Exec(ctx, `DELETE FROM repository_tag WHERE repository_id = $1 AND tag_key = $2`, r.ID, k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func putTags(ctx context.Context, tx *sqldb.Tx, id int64, tags map[string]string) error {
+	for k, v := range tags {
+		_, err := tx.Exec(ctx, `INSERT INTO repository_tag (repository_id, tag_key, tag_value) VALUES ($1, $2, $3)
+			ON CONFLICT (repository_id, tag_key) DO UPDATE SET tag_value = excluded.tag_value`, id, k, v)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Limits of a resource tag, in characters (ECR user guide, "tagging a
+// private repository").
+const (
+	maxTagKey   = 128
+	maxTagValue = 256
+)
+
+func (s *Service) checkTags(tags map[string]string) error {
+	if len(tags) > s.Limits.ResourceTags {
+		return tooManyTags(s.Limits.ResourceTags)
+	}
+	for k, v := range tags {
+		switch {
+		case k == "" || len([]rune(k)) > maxTagKey:
+			return errs.New(errs.InvalidResourceTag, "Invalid tag key '%s': a key has 1 to %d characters", k, maxTagKey)
+		case len([]rune(v)) > maxTagValue:
+			return errs.New(errs.InvalidResourceTag, "Invalid value for tag key '%s': a value has at most %d characters", k, maxTagValue)
+		case strings.HasPrefix(strings.ToLower(k), "aws:"), strings.HasPrefix(strings.ToLower(v), "aws:"):
+			return errs.New(errs.InvalidResourceTag, "Invalid tag key '%s': the prefix 'aws:' is reserved", k)
+		}
+	}
+	return nil
+}
+
+func tooManyTags(limit int) error {
+	return errs.New(errs.TooManyResourceTags, "The list of tags on the repository is over the limit. The maximum number of tags that can be applied to a repository is %d.", limit)
+}

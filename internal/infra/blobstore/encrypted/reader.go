@@ -1,0 +1,181 @@
+package encrypted
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/berth-registry/berth/internal/infra/blobstore"
+)
+
+// reader opens the segments of a span, several for each read of the inner
+// store. It borrows memory when bytes are first asked for.
+type reader struct {
+	buffers *buffers
+	key     string
+	inner   io.ReadCloser
+	sealer  *sealer
+
+	index, end, final int64 // the next segment to open, the end, the object's last
+	sealedLeft        int64 // bytes that the inner reader still has
+	skip              int   // bytes of the next segment in front of the part
+	left              int64 // plaintext of the part that is not opened yet
+
+	run    *[runSize]byte
+	sealed []byte // in run: not opened yet
+
+	segment *[segmentSize]byte
+	plain   []byte // in segment: opened and not handed out yet
+
+	err error // the failure that ended reading
+}
+
+var _ io.WriterTo = (*reader)(nil)
+
+func newReader(b *buffers, key string, inner io.ReadCloser, s *sealer, part span) *reader {
+	return &reader{
+		buffers: b, key: key, inner: inner, sealer: s,
+		index: part.first, end: part.end, final: part.final,
+		sealedLeft: part.sealedLength, skip: part.skip, left: part.length,
+	}
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, r.err
+	}
+	for len(r.plain) == 0 {
+		if err := r.more(); err != nil {
+			return 0, err
+		}
+		if len(p) >= segmentSize && r.skip == 0 && r.left >= segmentSize {
+			// A whole segment fits: no need to copy it.
+			plain, err := r.open(p[:0])
+			return len(plain), err
+		}
+		if err := r.openOwn(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.plain)
+	r.plain = r.plain[n:]
+	return n, nil
+}
+
+func (r *reader) WriteTo(w io.Writer) (int64, error) {
+	var total int64
+	for {
+		if len(r.plain) > 0 {
+			n, err := w.Write(r.plain)
+			r.plain = r.plain[n:]
+			total += int64(n)
+			if err != nil {
+				return total, err
+			}
+			continue
+		}
+		switch err := r.more(); err {
+		case nil:
+		case io.EOF:
+			return total, nil
+		default:
+			return total, err
+		}
+		if err := r.openOwn(); err != nil {
+			return total, err
+		}
+	}
+}
+
+// more sees to it that there is a sealed segment to open; io.EOF when there
+// are no more.
+func (r *reader) more() error {
+	switch {
+	case r.err != nil:
+		return r.err
+	case r.index == r.end:
+		return io.EOF
+	case len(r.sealed) > 0:
+		return nil
+	}
+	if r.run == nil {
+		r.run = r.buffers.run()
+	}
+	size := int64(runSegments * sealedSegment)
+	if r.sealedLeft <= runSize {
+		size = r.sealedLeft
+	}
+	sealed := r.run[:size]
+	if _, err := io.ReadFull(r.inner, sealed); err != nil {
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			err = fmt.Errorf("%w: read %q: segment %d is cut off", blobstore.ErrCorrupt, r.key, r.index)
+		}
+		r.err = err
+		return err
+	}
+	r.sealedLeft -= size
+	r.sealed = sealed
+	return nil
+}
+
+// openOwn opens the next segment into the reader's own memory and leaves what
+// lies in the part to be handed out.
+func (r *reader) openOwn() error {
+	if r.segment == nil {
+		r.segment = r.buffers.segment()
+	}
+	plain, err := r.open(r.segment[:0])
+	r.plain = plain
+	return err
+}
+
+// open opens the next segment into dst, which has room for a full one, and
+// returns what of it lies in the part. An empty last segment is opened
+// together with the one before it, so that whoever has all bytes knows that
+// they are all.
+func (r *reader) open(dst []byte) ([]byte, error) {
+	plain, err := r.openNext(dst)
+	if err == nil && len(r.sealed) == overhead && r.index == r.final {
+		_, err = r.openNext(nil)
+	}
+	if err != nil {
+		r.err = err
+		return nil, err
+	}
+	plain = plain[r.skip:]
+	r.skip = 0
+	if int64(len(plain)) > r.left {
+		plain = plain[:r.left]
+	}
+	r.left -= int64(len(plain))
+	return plain, nil
+}
+
+func (r *reader) openNext(dst []byte) ([]byte, error) {
+	size, k := min(sealedSegment, len(r.sealed)), kindInner
+	if r.index == r.final {
+		k = kindLast
+	}
+	plain, err := r.sealer.open(dst, r.sealed[:size], k, r.index)
+	if err != nil {
+		return nil, err
+	}
+	r.sealed = r.sealed[size:]
+	r.index++
+	return plain, nil
+}
+
+// Close gives the reader's memory back; nothing can be read after it.
+func (r *reader) Close() error {
+	if r.run != nil {
+		r.buffers.runs.Put(r.run)
+	}
+	if r.segment != nil {
+		r.buffers.segments.Put(r.segment)
+	}
+	r.run, r.segment, r.sealed, r.plain = nil, nil, nil, nil
+	r.err = errClosed
+	return r.inner.Close()
+}
+
+var errClosed = errors.New("blobstore: the reader is closed")

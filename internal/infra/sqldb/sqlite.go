@@ -1,0 +1,226 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"github.com/pressly/goose/v3"
+)
+
+// SQLiteOptions say how a SQLite file is opened.
+type SQLiteOptions struct {
+	// Path of the file, made if it is not there. Beside it stand Path-wal,
+	// Path-shm and, with Exclusive, Path.lock.
+	Path string
+	// Durable syncs every commit to the disk before it is acknowledged.
+	// Without it commits survive a kill of the process, not a power cut: if
+	// that has damaged the file, it is thrown away when it is opened and begun
+	// anew, see DB.Recreated.
+	Durable bool
+	// Readers is how many Views run at the same time; 0 means four, or twice
+	// the number of processors if that is more.
+	Readers int
+	// Exclusive refuses to open while another process has opened it so.
+	Exclusive bool
+}
+
+// sqliteEngine is one writer that commits in groups, and several readers.
+type sqliteEngine struct {
+	options SQLiteOptions
+	lock    *fileLock
+	writer  *writer
+	readers *readers
+	pools   []*sql.DB
+
+	recreated bool
+	closing   sync.Once
+	closeErr  error
+}
+
+// OpenSQLite opens the SQLite file at o.Path.
+func OpenSQLite(ctx context.Context, o SQLiteOptions) (_ *DB, err error) {
+	if o.Path == "" {
+		return nil, errors.New("sqldb: a SQLite database needs a path")
+	}
+	if o.Path, err = filepath.Abs(o.Path); err != nil {
+		return nil, fmt.Errorf("sqldb: %w", err)
+	}
+	if o.Readers <= 0 {
+		o.Readers = max(4, 2*runtime.GOMAXPROCS(0))
+	}
+	e := &sqliteEngine{options: o}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.close())
+		}
+	}()
+	if o.Exclusive {
+		if e.lock, err = lockFile(o.Path + ".lock"); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.open(ctx); err != nil {
+		return nil, fmt.Errorf("the database file %s cannot be opened: %w", o.Path, err)
+	}
+	return &DB{engine: e}, nil
+}
+
+func (e *sqliteEngine) open(ctx context.Context) error {
+	if err := create(e.options.Path); err != nil {
+		return err
+	}
+	conn, err := e.connect(ctx)
+	if errors.Is(err, ErrCorrupt) && !e.options.Durable {
+		if err := remove(e.options.Path); err != nil {
+			return err
+		}
+		e.recreated = true
+		if err := create(e.options.Path); err != nil {
+			return err
+		}
+		conn, err = e.connect(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	e.writer = startWriter(newStatements(conn))
+	pool := e.pool(readerPragmas())
+	e.pools = append(e.pools, pool)
+	e.readers = newReaders(pool, e.options.Readers)
+	return nil
+}
+
+// connect makes the writer's connection. A file that is not synced is looked
+// over first; one that is has been written in the right order.
+func (e *sqliteEngine) connect(ctx context.Context) (_ *sql.Conn, err error) {
+	pool := e.pool(writerPragmas(e.options.Durable))
+	conn, err := pool.Conn(ctx)
+	if err == nil && !e.options.Durable {
+		var verdict string
+		if err = conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err == nil && verdict != "ok" {
+			err = fmt.Errorf("%w (%s)", ErrCorrupt, verdict)
+		}
+	}
+	if err != nil {
+		if conn != nil {
+			_ = conn.Close() // the check's error is the one to report
+		}
+		return nil, errors.Join(translate(err), pool.Close())
+	}
+	e.pools = append(e.pools, pool)
+	return conn, nil
+}
+
+// create makes an empty database file that only its owner can read; SQLite
+// gives the files beside it the same permissions.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// remove removes a database with the files beside it, which are of no use
+// without it.
+func remove(path string) error {
+	var all []error
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			all = append(all, err)
+		}
+	}
+	return errors.Join(all...)
+}
+
+// pool opens connections with the pragmas given. The caller closes it.
+func (e *sqliteEngine) pool(pragmas []string) *sql.DB {
+	// _dqs=0: a word in double quotes is a name, never text.
+	q := url.Values{"_pragma": pragmas, "_dqs": {"0"}}
+	return sql.OpenDB(connector{dsn: (&url.URL{Scheme: "file", Path: e.options.Path, RawQuery: q.Encode()}).String()})
+}
+
+// synchronous is the pragma for how a writing connection syncs.
+func synchronous(durable bool) string {
+	if durable {
+		return "synchronous(FULL)"
+	}
+	return "synchronous(OFF)"
+}
+
+// The pragmas of each connection, in the order in which they are set. The busy
+// timeout comes first, since the others may meet a lock. mmap stays off: a read
+// error in a mapped page would kill the process where pread returns an error.
+
+func writerPragmas(durable bool) []string {
+	return []string{
+		"busy_timeout(10000)", "journal_mode(WAL)", synchronous(durable), "fullfsync(ON)", "foreign_keys(ON)", "case_sensitive_like(ON)",
+		"cache_size(-65536)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)", "temp_store(MEMORY)",
+	}
+}
+
+func readerPragmas() []string {
+	return []string{
+		"busy_timeout(10000)", "query_only(ON)", "foreign_keys(ON)", "case_sensitive_like(ON)",
+		"cache_size(-16384)", "temp_store(MEMORY)",
+	}
+}
+
+func migrationPragmas(durable bool) []string {
+	return []string{"busy_timeout(10000)", synchronous(durable), "fullfsync(ON)", "foreign_keys(OFF)", "case_sensitive_like(ON)"}
+}
+
+func (e *sqliteEngine) view(ctx context.Context, fn func(tx *Tx) error) error {
+	return e.readers.view(ctx, fn)
+}
+
+func (e *sqliteEngine) update(ctx context.Context, fn func(tx *Tx) error) error {
+	return e.writer.update(ctx, fn)
+}
+
+// migrate uses a connection of its own, since goose wants a pool. Foreign keys
+// are off while tables are rebuilt, and looked at afterwards.
+func (e *sqliteEngine) migrate(ctx context.Context, table string, files fs.FS) (err error) {
+	db := e.pool(migrationPragmas(e.options.Durable))
+	db.SetMaxOpenConns(1)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := migrateUp(ctx, goose.DialectSQLite3, db, table, files); err != nil {
+		return err
+	}
+	var broken string
+	switch err := db.QueryRowContext(ctx, `SELECT "table" FROM pragma_foreign_key_check LIMIT 1`).Scan(&broken); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return fmt.Errorf("sqldb: looking at the foreign keys: %w", translate(err))
+	}
+	return fmt.Errorf("the migrations left rows in the table %s that refer to rows that are not there: restore the backup taken before the upgrade", broken)
+}
+
+func (e *sqliteEngine) close() error {
+	e.closing.Do(func() {
+		var all []error
+		if e.writer != nil {
+			all = append(all, e.writer.close())
+		}
+		if e.readers != nil {
+			all = append(all, e.readers.close())
+		}
+		for _, p := range e.pools {
+			all = append(all, p.Close())
+		}
+		if e.lock != nil {
+			all = append(all, e.lock.release())
+		}
+		e.closeErr = errors.Join(all...)
+	})
+	return e.closeErr
+}

@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# Installs what the tests need and is not there yet: Debian packages, and the
+# registry clients that are written in Go, into .tools/bin. It is quick and needs
+# neither root nor the network when everything is there.
+#
+#   scripts/install-test-deps.sh             Debian packages and clients
+#   scripts/install-test-deps.sh --clients   the clients only; never needs root
+#   scripts/install-test-deps.sh --long      also helm, which takes minutes to build
+#   scripts/install-test-deps.sh --help
+#
+# The versions of the clients stand in tools/clients/go.mod and
+# tools/helm/go.mod, with checksums beside them. Delete .tools to start afresh.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+bin=$root/.tools/bin
+
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
+say() { printf '   %s\n' "$*"; }
+fail() { printf 'install-test-deps: %s\n' "$*" >&2; exit 1; }
+
+packages=yes
+long=no
+for flag in "$@"; do
+	case $flag in
+	--clients) packages=no ;;
+	--long) long=yes ;;
+	--help | -h) usage; exit 0 ;;
+	*) usage >&2; fail "unknown flag $flag" ;;
+	esac
+done
+
+# Each Debian package with a file of it that the tests need; the C compiler is for
+# Go's race detector. dockerd is asked for
+# by its full name: a docker client that was put into /usr/local/bin by other
+# means brings no engine.
+debian=(
+	"gcc /usr/bin/gcc"
+	"libc6-dev /usr/include/stdlib.h"
+	"docker.io /usr/sbin/dockerd"
+	"containerd /usr/bin/ctr"
+	"podman /usr/bin/podman"
+	"skopeo /usr/bin/skopeo"
+	"buildah /usr/bin/buildah"
+	"awscli /usr/bin/aws"
+	"debootstrap /usr/sbin/debootstrap"
+	"umoci /usr/bin/umoci"
+	"postgresql /usr/lib/postgresql/*/bin/initdb"
+)
+
+# missing_packages prints the packages whose file is not there.
+missing_packages() {
+	local entry
+	for entry in "${debian[@]}"; do
+		# The second word may be a pattern.
+		if ! compgen -G "${entry#* }" >/dev/null; then
+			echo "${entry%% *}"
+		fi
+	done
+}
+
+install_packages() {
+	echo "== Debian packages"
+	local missing
+	mapfile -t missing < <(missing_packages)
+	if ((${#missing[@]} == 0)); then
+		say "all there: ${debian[*]%% *}"
+		return
+	fi
+	say "missing: ${missing[*]}"
+	command -v apt-get >/dev/null ||
+		fail "this system has no apt-get; install what gives: ${missing[*]}"
+	local as=()
+	if ((EUID != 0)); then
+		command -v sudo >/dev/null ||
+			fail "run as root, or have root run: apt-get install ${missing[*]}"
+		as=(sudo)
+	fi
+	say "installing them; Debian may start the services that they bring"
+	"${as[@]}" apt-get -qq update
+	"${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends \
+		-o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null
+	mapfile -t missing < <(missing_packages)
+	((${#missing[@]} == 0)) || fail "installed, and yet their programs are not there: ${missing[*]}"
+	say "installed"
+}
+
+# link_packages puts Debian's programs in front of others of the same name, and
+# those of /usr/sbin within reach, for who has .tools/bin first in PATH.
+link_packages() {
+	local program
+	for program in /usr/bin/docker /usr/sbin/dockerd /usr/bin/containerd /usr/bin/ctr /usr/bin/aws; do
+		if [[ -x $program ]]; then
+			ln -sfn "$program" "$bin/${program##*/}"
+		fi
+	done
+}
+
+# done_before says whether a step was done with the same input, which is given on
+# standard input; when not, mark_done is to be called after the step.
+done_before() {
+	stamp=$root/.tools/stamps/$1
+	want=$({ go version; cat; } | sha256sum)
+	[[ -f $stamp && $(<"$stamp") == "$want" ]]
+}
+
+mark_done() {
+	mkdir -p "${stamp%/*}"
+	printf '%s\n' "$want" >"$stamp"
+}
+
+# tools_of prints the names of the programs that a module of ours has as tools.
+tools_of() {
+	awk '$1 == "tool" && $2 != "(" { print $2 } $1 == "tool" && $2 == "(" { inside = 1; next }
+		$1 == ")" { inside = 0 } inside { print $1 }' "$1/go.mod" | sed 's,.*/,,'
+}
+
+# install_module builds all tools of a module of ours.
+install_module() {
+	local module=$1 tool all=yes
+	for tool in $(tools_of "$module"); do
+		[[ -x $bin/$tool ]] || all=no
+	done
+	if done_before "${module//\//-}" < <(cat "$module/go.mod" "$module/go.sum") && [[ $all == yes ]]; then
+		say "$module: there"
+		return
+	fi
+	say "$module: building"
+	CGO_ENABLED=0 GOBIN=$bin go -C "$module" install -trimpath -buildvcs=false tool
+	mark_done
+}
+
+# install_copied builds a program whose module cannot be a dependency of ours,
+# because the list of its versions does not answer: the module is fetched by its
+# exact version, held against a checksum, and built in a copy.
+install_copied() {
+	local program=$1 module=$2 sum=$3 path=$4 json dir work
+	if done_before "$program" <<<"$module $sum $path" && [[ -x $bin/$program ]]; then
+		say "$module: there"
+		return
+	fi
+	say "$module: building"
+	json=$(cd / && GOFLAGS=-mod=mod GOWORK=off go mod download -json "$module")
+	dir=$(sed -n 's/.*"Dir": "\(.*\)",*$/\1/p' <<<"$json")
+	[[ $(sed -n 's/.*"Sum": "\(.*\)",*$/\1/p' <<<"$json") == "$sum" ]] ||
+		fail "the checksum of $module is not $sum"
+	work=$(mktemp -d)
+	cp -R "$dir/." "$work"
+	chmod -R u+w "$work"
+	CGO_ENABLED=0 go -C "$work" build -trimpath -buildvcs=false -o "$bin/$program" "$path"
+	rm -rf "$work"
+	mark_done
+}
+
+command -v go >/dev/null || fail "Go is missing; see go.mod for the version"
+mkdir -p "$bin"
+exec 9>"$root/.tools/lock"
+flock 9 # another run may be building the same
+if [[ $packages == yes ]]; then
+	install_packages
+fi
+link_packages
+echo "== Registry clients, into .tools/bin"
+install_module tools/clients
+install_copied oras oras.land/oras@v1.3.1 h1:dFM8XHqsy4CyDblYek5VnxqfankYgRmhX1vzS2HvKrM= ./cmd/oras
+if [[ $long == yes ]]; then
+	install_module tools/helm
+fi

@@ -1,0 +1,73 @@
+package harness
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// Config is the AWS SDK's configuration for the server's root user in the
+// default region. Requests are not repeated: a test wants to see every answer.
+func (s *Server) Config() aws.Config {
+	return aws.Config{
+		Region: s.Region, BaseEndpoint: aws.String(s.Endpoint),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: s.AccessKeyID, SecretAccessKey: s.SecretAccessKey}, nil
+		}),
+		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+	}
+}
+
+// ECR is an SDK client.
+func (s *Server) ECR() *ecr.Client { return ecr.NewFromConfig(s.Config()) }
+
+// STS is an SDK client.
+func (s *Server) STS() *sts.Client { return sts.NewFromConfig(s.Config()) }
+
+// Token gets an authorization token: base64 of AWS:password.
+func (s *Server) Token(t testing.TB) string {
+	t.Helper()
+	out, err := s.ECR().GetAuthorizationToken(t.Context(), &ecr.GetAuthorizationTokenInput{})
+	if err != nil {
+		t.Fatalf("GetAuthorizationToken: %v", err)
+	}
+	if len(out.AuthorizationData) != 1 {
+		t.Fatalf("GetAuthorizationToken gave %d tokens, want 1", len(out.AuthorizationData))
+	}
+	return aws.ToString(out.AuthorizationData[0].AuthorizationToken)
+}
+
+// Password is what a registry client logs in with, as the user AWS.
+func (s *Server) Password(t testing.TB) string {
+	t.Helper()
+	plain, err := base64.StdEncoding.DecodeString(s.Token(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, ok := strings.CutPrefix(string(plain), "AWS:")
+	if !ok {
+		t.Fatalf("the token is not of the user AWS")
+	}
+	return password
+}
+
+// CreateRepository makes repositories with default settings.
+func (s *Server) CreateRepository(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := s.ECR().CreateRepository(t.Context(), &ecr.CreateRepositoryInput{RepositoryName: aws.String(name)}); err != nil {
+			t.Fatalf("CreateRepository %s: %v", name, err)
+		}
+	}
+}
+
+// Registry is a client of the default registry as the root user.
+func (s *Server) Registry(t testing.TB) *Registry {
+	t.Helper()
+	return NewRegistry("http://"+s.Addr, "Basic "+s.Token(t))
+}

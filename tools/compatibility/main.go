@@ -1,0 +1,28 @@
+// Command compatibility prints docs/compatibility.md from the tables of
+// operations:
+//
+//	go run ./tools/compatibility > docs/compatibility.md
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/ecr"
+	"github.com/berth-registry/berth/internal/api/ecrpublic"
+	"github.com/berth-registry/berth/internal/api/sts"
+)
+
+func main() {
+	// The tables are there without anything behind them.
+	services := []aws.Service{
+		ecr.New(ecr.Config{}).Service(),
+		{Name: "ecr-public", Known: ecrpublic.OperationNames()},
+		sts.Service(),
+	}
+	if _, err := os.Stdout.Write(aws.Compatibility(services)); err != nil {
+		fmt.Fprintln(os.Stderr, "compatibility:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,50 @@
+// Command lint holds the analyzers that look at one package at a time, as a
+// tool of go vet, which keeps what it found in the build cache and so looks
+// only at what has changed. scripts/lint.sh runs it, and beside it staticcheck
+// and unparam, which look at the whole program.
+//
+// What is switched on, off or set differently stands here with its reason; for
+// staticcheck it stands in staticcheck.conf.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/gordonklaus/ineffassign/pkg/ineffassign"
+	"github.com/kisielk/errcheck/errcheck"
+	"github.com/nishanths/exhaustive/passes/exhaustive"
+	"github.com/timakin/bodyclose/passes/bodyclose"
+	"golang.org/x/tools/go/analysis/unitchecker"
+)
+
+// settings are the flags of the analyzers that differ from their defaults.
+//
+// Not switched on: errcheck's -blank, because an error assigned to the blank
+// identifier is a decision somebody wrote down; its -assert, because a type
+// assertion that must hold may panic.
+var settings = []struct{ name, value string }{
+	// Only our own enumerations are closed; those of the standard library grow.
+	{"typeonly", `^github\.com/berth-registry/berth/`},
+	// A default is a decision too. Where it may not be taken, in the tables from
+	// failure codes to a wire, wiretable forbids it.
+	{"d", "true"},
+	// A table may be written as a map.
+	{"check", "switch,mapliteral"},
+}
+
+func main() {
+	for _, s := range settings {
+		if err := exhaustive.Analyzer.Flags.Set(s.name, s.value); err != nil {
+			fmt.Fprintln(os.Stderr, "lint: exhaustive:", err)
+			os.Exit(1)
+		}
+	}
+	unitchecker.Main(
+		bodyclose.Analyzer,
+		errcheck.Analyzer,
+		exhaustive.Analyzer,
+		ineffassign.Analyzer,
+		wiretable,
+	)
+}
