@@ -92,7 +92,7 @@ func (a *App) adminHandler() http.Handler {
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 			return nil, err
 		}
-		return a.changeKey(r.Context(), in)
+		return a.ChangeKey(r.Context(), in)
 	}))
 	return mux
 }
@@ -108,7 +108,8 @@ type KeyRequest struct {
 	Region  name.Region    `json:"region"`  // "" is the default region
 }
 
-func (a *App) changeKey(ctx context.Context, in KeyRequest) (keys.Key, error) {
+// ChangeKey carries out one change to the keys and returns the key as it then is.
+func (a *App) ChangeKey(ctx context.Context, in KeyRequest) (keys.Key, error) {
 	if in.Account == "" {
 		in.Account = a.cfg.Account
 	}

@@ -38,6 +38,9 @@ func (a *App) openBackends(ctx context.Context) (err error) {
 	if err := a.migrate(ctx); err != nil {
 		return err
 	}
+	if err := a.requireKeyring(ctx); err != nil {
+		return err
+	}
 	if a.keys, err = keyring.Open(a.path(fileKeyring), a.clk); err != nil {
 		return fmt.Errorf("the keyring cannot be opened: %w", err)
 	}
@@ -54,4 +57,20 @@ func (a *App) openBackends(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// requireKeyring refuses to start on a database whose keyring is gone: a new
+// keyring would open nothing that the old one sealed, and hide that it is lost.
+func (a *App) requireKeyring(ctx context.Context) error {
+	if fileExists(a.path(fileKeyring)) {
+		return nil
+	}
+	var sealed int64
+	err := a.durable.View(ctx, func(tx *sqldb.Tx) error {
+		return tx.QueryRow(ctx, `SELECT count(*) FROM access_key`).Scan(&sealed)
+	})
+	if err == nil && sealed > 0 {
+		err = fmt.Errorf("%s is missing, and without it nothing that this data directory holds can be read; restore it from a backup", a.path(fileKeyring))
+	}
+	return err
 }

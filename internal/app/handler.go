@@ -66,6 +66,9 @@ func (a *App) buildHandler() (http.Handler, error) {
 		case strings.HasPrefix(path, ecr.DownloadPrefix):
 			downloads.ServeHTTP(w, r)
 		default:
+			// A call's body is small, so a total time for it will do. Whether the
+			// connection can keep to one does not matter for the answer.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(callBodyTimeout))
 			pipeline.ServeHTTP(w, r)
 		}
 	}), nil
@@ -94,6 +97,10 @@ func (a *App) resolve(r *http.Request) (reg name.Registry, base string, ok bool)
 func (a *App) health(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte("ok\n")) // a client that has gone needs no answer
 }
+
+// callBodyTimeout is how long a client may take to send the body of an API
+// call, 29 MiB at the most.
+const callBodyTimeout = 2 * time.Minute
 
 // readinessTimeout bounds the look at the database.
 const readinessTimeout = 2 * time.Second

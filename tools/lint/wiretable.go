@@ -8,35 +8,48 @@ import (
 	"golang.org/x/tools/go/analysis"
 )
 
-// wiretable refuses a default in a switch over failure codes at the edges: a new
-// code would fall into it unseen, while exhaustive names the table that lacks it.
+// wiretable makes the tables from failure codes to a wire such that exhaustive
+// holds them complete: a switch, since it does not look at maps, and without a
+// default, since a new code would fall into it unseen.
 var wiretable = &analysis.Analyzer{
 	Name: "wiretable",
-	Doc:  "no default in a switch over errs.Code under internal/api and internal/web",
-	Run: func(pass *analysis.Pass) (any, error) {
-		path := pass.Pkg.Path()
-		if !strings.Contains(path, "/internal/api/") && !strings.Contains(path, "/internal/web/") {
-			return nil, nil
+	Doc:  "tables over errs.Code under internal/api and internal/web are switches without a default",
+	Run:  runWiretable,
+}
+
+func runWiretable(pass *analysis.Pass) (any, error) {
+	path := pass.Pkg.Path()
+	if !strings.Contains(path, "/internal/api/") && !strings.Contains(path, "/internal/web/") {
+		return nil, nil
+	}
+	for _, file := range pass.Files {
+		if strings.HasSuffix(pass.Fset.File(file.Pos()).Name(), "_test.go") {
+			continue
 		}
-		for _, file := range pass.Files {
-			if strings.HasSuffix(pass.Fset.File(file.Pos()).Name(), "_test.go") {
-				continue
-			}
-			ast.Inspect(file, func(n ast.Node) bool {
-				s, ok := n.(*ast.SwitchStmt)
-				if !ok || s.Tag == nil || !isFailureCode(pass.TypesInfo.TypeOf(s.Tag)) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SwitchStmt:
+				if n.Tag == nil || !isFailureCode(pass.TypesInfo.TypeOf(n.Tag)) {
 					return true
 				}
-				for _, clause := range s.Body.List {
+				for _, clause := range n.Body.List {
 					if c, ok := clause.(*ast.CaseClause); ok && c.List == nil {
 						pass.Reportf(c.Pos(), "default in a switch over failure codes: name them all, so that a new one is noticed")
 					}
 				}
-				return true
-			})
-		}
-		return nil, nil
-	},
+			case *ast.CompositeLit:
+				t := pass.TypesInfo.TypeOf(n)
+				if t == nil {
+					return true
+				}
+				if m, ok := t.Underlying().(*types.Map); ok && isFailureCode(m.Key()) {
+					pass.Reportf(n.Pos(), "map from failure codes: write a switch, which is held complete")
+				}
+			}
+			return true
+		})
+	}
+	return nil, nil
 }
 
 func isFailureCode(t types.Type) bool {

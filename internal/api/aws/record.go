@@ -26,10 +26,10 @@ func (x *exchange) record(out any, failed WireError) {
 		Region:            x.call.Region,
 		Principal:         x.call.Principal,
 		Account:           x.call.Principal.Account,
-		UserAgent:         x.call.UserAgent,
+		UserAgent:         cut(x.call.UserAgent),
 		RequestID:         x.call.RequestID,
 		ErrorCode:         failed.Name,
-		ErrorMessage:      failed.Message,
+		ErrorMessage:      cut(failed.Message),
 		RequestParameters: recorded(x.in),
 		ReadOnly:          !x.route.service.rows[x.route.operation].Mutates,
 	}
@@ -50,6 +50,17 @@ func (x *exchange) record(out any, failed WireError) {
 	}
 	// The record is kept also when the client has gone.
 	x.p.cfg.Audit.Record(context.WithoutCancel(x.r.Context()), e)
+}
+
+// maxRecordedText bounds texts that a client can lengthen at will, in bytes; it
+// is CloudTrail's bound.
+const maxRecordedText = 1024
+
+func cut(s string) string {
+	if len(s) > maxRecordedText {
+		s = s[:maxRecordedText]
+	}
+	return strings.ToValidUTF8(s, "")
 }
 
 // maxRecorded bounds the parameters and the answer in an audit record, in bytes.

@@ -141,6 +141,22 @@ func TestRecordIsBounded(t *testing.T) {
 	}
 }
 
+func TestRecordedTextsAreBounded(t *testing.T) {
+	h := newHarness(t).start()
+	failWith(errs.New(errs.InvalidParameter, "%s", strings.Repeat("é", 1023)+"xé"))(h)
+	long := strings.Repeat("a", 5000)
+	h.call(target+"DockShip", `{"shipName":"Vasa"}`, with("User-Agent", long))
+	if e := h.entry(); e.UserAgent != long[:1024] || e.ErrorMessage != strings.Repeat("é", 512) {
+		t.Errorf("recorded %d and %d bytes", len(e.UserAgent), len(e.ErrorMessage))
+	}
+	h.entries = nil
+	failWith(errs.New(errs.InvalidParameter, "%s", "x"+strings.Repeat("é", 1023)))(h)
+	h.call(target+"DockShip", `{"shipName":"Vasa"}`)
+	if e := h.entry(); e.ErrorMessage != "x"+strings.Repeat("é", 511) {
+		t.Errorf("a character was cut in half: %q", e.ErrorMessage[len(e.ErrorMessage)-3:])
+	}
+}
+
 // The record is made before the answer leaves.
 func TestRecordComesFirst(t *testing.T) {
 	h := newHarness(t)

@@ -64,10 +64,12 @@ func (s *Service) deleteOne(ctx context.Context, tx *sqldb.Tx, r repository.Repo
 	return s.deleteImage(ctx, tx, r, ref, i)
 }
 
+// parentsOfImage finds the indexes that name a digest.
+const parentsOfImage = `SELECT i.digest FROM image_child c JOIN image i ON i.id = c.image_id WHERE c.repository_id = $1 AND c.digest = $2 ORDER BY c.image_id`
+
 // deleteImage removes an image with its tags, unless an index needs it.
 func (s *Service) deleteImage(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref, i row) ([]Ref, error) {
-	parents, err := texts(ctx, tx, `SELECT i.digest FROM image_child c JOIN image i ON i.id = c.image_id WHERE c.repository_id = $1 AND c.digest = $2 ORDER BY i.id`,
-		r.ID, string(i.digest))
+	parents, err := texts(ctx, tx, parentsOfImage, r.ID, string(i.digest))
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
@@ -135,41 +136,50 @@ func TestDescribeRefs(t *testing.T) {
 func TestPagesStayRight(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := open(t, db, nil), t.Context()
-		var stay, leave []picture
-		for i := range 10 {
-			p, q := w.oci(w.app, fmt.Sprint("stays ", i), ""), w.oci(w.app, fmt.Sprint("goes ", i), "")
-			w.push(w.app, p, name.Tag(fmt.Sprint("stay-", i)))
-			w.push(w.app, q, name.Tag(fmt.Sprint("go-", i)))
-			stay, leave = append(stay, p), append(leave, q)
+		listings := map[string]func(r repository.Repository, after image.Cursor) ([]name.Digest, image.Cursor, error){
+			"List": func(r repository.Repository, after image.Cursor) (all []name.Digest, next image.Cursor, err error) {
+				refs, next, err := w.List(ctx, r, image.ListQuery{After: after, Limit: 3})
+				for _, ref := range refs {
+					all = append(all, ref.Digest)
+				}
+				return all, next, err
+			},
+			"Describe": func(r repository.Repository, after image.Cursor) (all []name.Digest, next image.Cursor, err error) {
+				details, next, err := w.Describe(ctx, r, image.DescribeQuery{After: after, Limit: 3})
+				for _, d := range details {
+					all = append(all, d.Digest)
+				}
+				return all, next, err
+			},
 		}
-		change := func(page int) {
-			if page <= 5 {
-				_, _, err := w.Delete(ctx, w.app, []image.Ref{{Digest: leave[2*page-2].digest}, {Digest: leave[11-2*page].digest}})
-				w.must(err)
-				w.push(w.app, w.oci(w.app, fmt.Sprint("new ", page), ""), name.Tag(fmt.Sprint("new-", page)))
+		for what, list := range listings {
+			r := w.repo(name.Repository("for-"+strings.ToLower(what)), w.app.Mutability)
+			var stay, leave []picture
+			for i := range 10 {
+				p, q := w.oci(r, fmt.Sprint("stays ", i), ""), w.oci(r, fmt.Sprint("goes ", i), "")
+				w.push(r, p, name.Tag(fmt.Sprint("stay-", i)))
+				w.push(r, q, name.Tag(fmt.Sprint("go-", i)))
+				stay, leave = append(stay, p), append(leave, q)
 			}
-		}
-		check := func(what string, got []string) {
-			seen := map[string]int{}
-			for _, g := range got {
-				if seen[g]++; seen[g] > 1 {
-					t.Errorf("%s lists %s twice", what, g)
+			got, _ := pages(t, func(after image.Cursor) ([]name.Digest, image.Cursor, error) { return list(r, after) }, func(page int) {
+				if page <= 5 {
+					_, _, err := w.Delete(ctx, r, []image.Ref{{Digest: leave[2*page-2].digest}, {Digest: leave[11-2*page].digest}})
+					w.must(err)
+					w.push(r, w.oci(r, fmt.Sprint("new ", page), ""), name.Tag(fmt.Sprint("new-", page)))
+				}
+			})
+			seen := map[name.Digest]int{}
+			for _, d := range got {
+				if seen[d]++; seen[d] > 1 {
+					t.Errorf("%s lists %s twice", what, d)
 				}
 			}
 			for _, p := range stay {
-				if seen[string(p.digest)] == 0 {
+				if seen[p.digest] == 0 {
 					t.Errorf("%s leaves out %s", what, p.digest)
 				}
 			}
 		}
-		refs, _ := pages(t, func(after image.Cursor) ([]image.Ref, image.Cursor, error) {
-			return w.List(ctx, w.app, image.ListQuery{After: after, Limit: 3})
-		}, change)
-		var got []string
-		for _, r := range refs {
-			got = append(got, string(r.Digest))
-		}
-		check("List", got)
 	})
 }
 

@@ -64,8 +64,9 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// pullsPerCommit is how many pull times are written in one transaction.
-const pullsPerCommit = 200
+// pullsPerCommit is how many pull times are written in one transaction, which
+// holds up other changes of these images.
+const pullsPerCommit = 100
 
 // Flush writes the pulls that were noted so far. What could not be written is
 // kept for the next time.
@@ -80,9 +81,9 @@ func (s *Service) Flush(ctx context.Context) error {
 		batch := ids[from:min(from+pullsPerCommit, len(ids))]
 		err := s.Durable.Update(ctx, func(tx *sqldb.Tx) error {
 			for _, id := range batch {
-				// An image that is gone is passed over.
-				_, err := tx.Exec(ctx, `INSERT INTO image_pull (image_id, pulled_at) SELECT i.id, CAST($2 AS BIGINT) FROM image i WHERE i.id = $1
-					ON CONFLICT (image_id) DO UPDATE SET pulled_at = excluded.pulled_at WHERE image_pull.pulled_at < excluded.pulled_at`, id, taken[id])
+				// An image that is gone is passed over, and none goes meanwhile.
+				_, err := tx.Exec(ctx, `INSERT INTO image_pull (image_id, pulled_at) SELECT i.id, CAST($2 AS BIGINT) FROM image i WHERE i.id = $1`+tx.ForShare()+
+					` ON CONFLICT (image_id) DO UPDATE SET pulled_at = excluded.pulled_at WHERE image_pull.pulled_at < excluded.pulled_at`, id, taken[id])
 				if err != nil {
 					return err
 				}

@@ -219,6 +219,9 @@ func (s *Service) requireBlobs(ctx context.Context, tx *sqldb.Tx, r repository.R
 	return held, size, nil
 }
 
+// childrenByDigest is completed with a list of digests.
+const childrenByDigest = `SELECT digest, size FROM image WHERE repository_id = $1 AND digest IN `
+
 // requireChildren finds what an index needs in the repository, and the size of
 // the largest. The lock on the repository keeps the children until the commit.
 func requireChildren(ctx context.Context, tx *sqldb.Tx, r repository.Repository, m manifest.Manifest) (digests []name.Digest, size int64, err error) {
@@ -236,7 +239,7 @@ func requireChildren(ctx context.Context, tx *sqldb.Tx, r repository.Repository,
 			err := row.Scan(&digest, &size)
 			sizes[name.Digest(digest)] = size
 			return struct{}{}, err
-		}, `SELECT digest, size FROM image WHERE repository_id = $1 AND digest IN `+sqldb.In(2, len(batch)), args...)
+		}, childrenByDigest+sqldb.In(2, len(batch)), args...)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -48,22 +48,32 @@ func mergeMigrations(postgres bool, dirs []fs.FS) (fs.FS, error) {
 	return merged, nil
 }
 
-// migrateUp runs the migrations that table does not know yet.
-func migrateUp(ctx context.Context, dialect goose.Dialect, db *sql.DB, table string, files fs.FS) error {
+// migrations prepares the running of files, of which table knows those that
+// were run.
+func migrations(ctx context.Context, dialect goose.Dialect, db *sql.DB, table string, files fs.FS) (*goose.Provider, error) {
 	p, err := goose.NewProvider(dialect, db, files,
 		goose.WithTableName(table), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
-		return fmt.Errorf("sqldb: migrations: %w", err)
+		return nil, fmt.Errorf("sqldb: migrations: %w", err)
 	}
 	at, err := p.GetDBVersion(ctx)
 	if err != nil {
-		return fmt.Errorf("sqldb: reading the version of the database: %w", translate(err))
+		return nil, fmt.Errorf("sqldb: reading the version of the database: %w", translate(err))
 	}
 	sources := p.ListSources()
 	if last := sources[len(sources)-1].Version; at > last {
-		return fmt.Errorf("the database was written by a newer version of the program (its form is %d in %s, this program knows %d): start that version, or restore an older backup", at, table, last)
+		return nil, fmt.Errorf("the database was written by a newer version of the program (its form is %d in %s, this program knows %d): start that version, or restore an older backup", at, table, last)
 	}
-	if _, err := p.Up(ctx); err != nil {
+	return p, nil
+}
+
+// migrateUp runs the migrations that were not run yet.
+func migrateUp(ctx context.Context, p *goose.Provider) error {
+	_, err := p.Up(ctx)
+	if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+		return fmt.Errorf("sqldb: the migration %s: %w", partial.Failed.Source.Path, translate(partial.Err))
+	}
+	if err != nil {
 		return fmt.Errorf("sqldb: migrations: %w", translate(err))
 	}
 	return nil

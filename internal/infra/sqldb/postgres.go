@@ -192,7 +192,7 @@ func rollback(ctx context.Context, conn *sql.Conn) {
 }
 
 // migrate holds an advisory lock on a connection of its own meanwhile.
-func (e *postgresEngine) migrate(ctx context.Context, table string, files fs.FS) (err error) {
+func (e *postgresEngine) migrate(ctx context.Context, table string, files fs.FS) error {
 	conn, err := e.pool.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("sqldb: migrations: %w", translate(err))
@@ -210,7 +210,11 @@ func (e *postgresEngine) migrate(ctx context.Context, table string, files fs.FS)
 	END $$`); err != nil {
 		return fmt.Errorf("sqldb: the type btext cannot be created: %w", translate(err))
 	}
-	return migrateUp(ctx, goose.DialectPostgres, e.pool, table, files)
+	p, err := migrations(ctx, goose.DialectPostgres, e.pool, table, files)
+	if err != nil {
+		return err
+	}
+	return migrateUp(ctx, p)
 }
 
 func (e *postgresEngine) close() error {

@@ -187,22 +187,45 @@ func (e *sqliteEngine) update(ctx context.Context, fn func(tx *Tx) error) error 
 }
 
 // migrate uses a connection of its own, since goose wants a pool. Foreign keys
-// are off while tables are rebuilt, and looked at afterwards.
+// are off while tables are rebuilt, and looked at afterwards; the database's
+// user_version says meanwhile that this is still to do.
 func (e *sqliteEngine) migrate(ctx context.Context, table string, files fs.FS) (err error) {
 	db := e.pool(migrationPragmas(e.options.Durable))
 	db.SetMaxOpenConns(1)
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := migrateUp(ctx, goose.DialectSQLite3, db, table, files); err != nil {
+	p, err := migrations(ctx, goose.DialectSQLite3, db, table, files)
+	if err != nil {
 		return err
+	}
+	pending, err := p.HasPending(ctx)
+	if err != nil {
+		return fmt.Errorf("sqldb: migrations: %w", translate(err))
+	}
+	if pending {
+		if _, err := db.ExecContext(ctx, "PRAGMA user_version = 1"); err != nil {
+			return fmt.Errorf("sqldb: migrations: %w", translate(err))
+		}
+		if err := migrateUp(ctx, p); err != nil {
+			return err
+		}
+	}
+	return checkForeignKeys(ctx, db)
+}
+
+func checkForeignKeys(ctx context.Context, db *sql.DB) error {
+	var toDo int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&toDo); err != nil || toDo == 0 {
+		return translate(err)
 	}
 	var broken string
 	switch err := db.QueryRowContext(ctx, `SELECT "table" FROM pragma_foreign_key_check LIMIT 1`).Scan(&broken); {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil
-	case err != nil:
+	case err == nil:
+		return fmt.Errorf("the migrations left rows in the table %s that refer to rows that are not there: restore the backup taken before the upgrade", broken)
+	case !errors.Is(err, sql.ErrNoRows):
 		return fmt.Errorf("sqldb: looking at the foreign keys: %w", translate(err))
 	}
-	return fmt.Errorf("the migrations left rows in the table %s that refer to rows that are not there: restore the backup taken before the upgrade", broken)
+	_, err := db.ExecContext(ctx, "PRAGMA user_version = 0")
+	return translate(err)
 }
 
 func (e *sqliteEngine) close() error {

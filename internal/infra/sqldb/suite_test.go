@@ -481,7 +481,7 @@ func TestInLists(t *testing.T) {
 	}
 	eachItem(t, func(t *testing.T, db *sqldb.DB) {
 		ctx := t.Context()
-		const n = 600 // more texts than a connection keeps prepared
+		const n = 300 // more texts than a connection keeps prepared
 		err := db.Update(ctx, func(tx *sqldb.Tx) error {
 			for i := range int64(n) {
 				if err := insert(ctx, tx, i, fmt.Sprintf("item %d", i)); err != nil {
@@ -513,7 +513,7 @@ func TestBigValues(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		migrate(t, db, `CREATE TABLE big (id BIGINT NOT NULL PRIMARY KEY, body BYTEA NOT NULL, words btext NOT NULL);`)
 		ctx := t.Context()
-		body := bytes.Repeat([]byte("0123456789abcde\x00"), 2<<20) // 32 MiB
+		body := bytes.Repeat([]byte("0123456789abcde\x00"), 512<<10) // 8 MiB
 		words := strings.Repeat("wörter ", 1<<20)
 		err := db.Update(ctx, func(tx *sqldb.Tx) error {
 			_, err := tx.Exec(ctx, `INSERT INTO big VALUES (1, $1, $2)`, body, words)

@@ -43,7 +43,7 @@ CREATE TABLE image_layer (
     media_type    btext  NOT NULL,
     PRIMARY KEY (image_id, digest)
 );
-CREATE INDEX image_layer_digest ON image_layer (repository_id, digest);
+CREATE INDEX image_layer_digest ON image_layer (repository_id, digest, image_id);
 
 -- Images that an index or manifest list needs.
 CREATE TABLE image_child (
@@ -52,7 +52,7 @@ CREATE TABLE image_child (
     repository_id BIGINT NOT NULL,
     PRIMARY KEY (image_id, digest)
 );
-CREATE INDEX image_child_digest ON image_child (repository_id, digest);
+CREATE INDEX image_child_digest ON image_child (repository_id, digest, image_id);
 
 -- Digests under which a translated form of an image can be asked for. Images
 -- that differ only in what is lost in translation share one.

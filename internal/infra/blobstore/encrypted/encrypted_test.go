@@ -321,6 +321,71 @@ func TestMoved(t *testing.T) {
 	}
 }
 
+// TestEndIsSeenFirst: whoever reads exactly as many bytes as the object has
+// does not get the last ones unless the empty segment behind them is there.
+func TestEndIsSeenFirst(t *testing.T) {
+	for _, segments := range []int{1, 3, 4, 5, 8} {
+		inner := memory.New()
+		s := encrypted.New(inner, manager(t))
+		plain := fill(segments * segment)
+		o := put(t, s, "a", blobstore.Placement{}, plain)
+		if err := inner.Damage("a", func(b []byte) []byte { b[len(b)-1] ^= 1; return b }); err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.Open(t.Context(), o, 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.ReadFull(r, make([]byte, len(plain)))
+		if !errors.Is(err, blobstore.ErrCorrupt) || n >= len(plain) {
+			t.Errorf("%d segments: read %d bytes, %v", segments, n, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// noted writes down what an inner store is asked for.
+type noted struct {
+	blobstore.Store
+	placements []blobstore.Placement
+	writes     []int
+}
+
+type notedWriter struct {
+	blobstore.Writer
+	store *noted
+}
+
+func (s *noted) Create(ctx context.Context, key string, p blobstore.Placement) (blobstore.Writer, error) {
+	s.placements = append(s.placements, p)
+	w, err := s.Store.Create(ctx, key, p)
+	return notedWriter{w, s}, err
+}
+
+func (w notedWriter) Write(p []byte) (int, error) {
+	w.store.writes = append(w.store.writes, len(p))
+	return w.Writer.Write(p)
+}
+
+// TestRuns: large writes become runs of four segments, and the inner store is
+// not told of the key.
+func TestRuns(t *testing.T) {
+	inner, m := &noted{Store: memory.New()}, manager(t)
+	key, err := m.Create(t.Context(), "123456789012", "eu-west-1", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, encrypted.New(inner, m), "a", blobstore.Placement{KeyID: key.ID}, fill(10*segment+1))
+	if want := []int{4 * sealedSegment, 4 * sealedSegment, 2 * sealedSegment, 1 + 28}; !slices.Equal(inner.writes, want) {
+		t.Errorf("wrote %d, want %d", inner.writes, want)
+	}
+	if want := []blobstore.Placement{{}}; !slices.Equal(inner.placements, want) {
+		t.Errorf("placed at %+v", inner.placements)
+	}
+}
+
 // TestTailIsNoSegment puts the tail of a State where a last segment belongs.
 func TestTailIsNoSegment(t *testing.T) {
 	inner := memory.New()

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -301,6 +303,68 @@ func TestFailedSync(t *testing.T) {
 	}
 	s.fsync = s.syncPath
 	commit(t, create(t, s, "a/c", "x"))
+}
+
+// TestFailedFileSync commits to a pipe, which cannot be synced: nobody may go on
+// from what the disk may have lost.
+func TestFailedFileSync(t *testing.T) {
+	s := open(t, t.TempDir())
+	w := create(t, s, "a", "x").(*writer)
+	from, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(from.Close(), w.file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	w.file = to
+	if _, err := w.Commit(t.Context()); err == nil {
+		t.Error("committed without a sync")
+	}
+	for info := range s.List(t.Context(), "") {
+		t.Errorf("%s is left", info.Key)
+	}
+}
+
+// TestTruncatedWhileOpen cuts the file of a reader.
+func TestTruncatedWhileOpen(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	o := commit(t, create(t, s, "a", "0123456789"))
+	if err := os.Chmod(filepath.Join(dir, "a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var readers []io.ReadCloser
+	for range 3 {
+		r, err := s.Open(t.Context(), o, 2, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readers = append(readers, r)
+	}
+	if err := os.Truncate(filepath.Join(dir, "a"), 5); err != nil {
+		t.Fatal(err)
+	}
+	for i, read := range []func(r io.Reader) (string, error){
+		func(r io.Reader) (string, error) { b, err := io.ReadAll(r); return string(b), err },
+		func(r io.Reader) (string, error) {
+			var b strings.Builder
+			_, err := io.Copy(&b, r)
+			return b.String(), err
+		},
+		func(r io.Reader) (string, error) {
+			var b bytes.Buffer
+			_, err := io.Copy(&b, r)
+			return b.String(), err
+		},
+	} {
+		if got, err := read(readers[i]); got != "234" || !errors.Is(err, blobstore.ErrCorrupt) {
+			t.Errorf("way %d read %q, %v", i, got, err)
+		}
+		if err := readers[i].Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestDirectoryRemoved tidies up behind the store's back.

@@ -35,6 +35,19 @@ func (s *suite) testRanges(t *testing.T) {
 		if err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("%d bytes from %d of %d: got %d bytes, %v", length, offset, len(plain[i]), len(got), err)
 		}
+		// And with room for all of it.
+		r, err := store.Open(ctx, objects[i], offset, length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = make([]byte, len(want)+Segment)
+		n, err := io.ReadFull(r, got)
+		if n != len(want) || err != io.ErrUnexpectedEOF && (n > 0 || err != io.EOF) || !bytes.Equal(got[:n], want) {
+			t.Fatalf("%d bytes from %d of %d with a large buffer: got %d bytes, %v", length, offset, len(plain[i]), n, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for i, size := range boundaries {
 		for _, from := range boundaries[:i+1] {

@@ -66,8 +66,28 @@ func (s *suite) testCutBack(t *testing.T) {
 			w = resume(t.Context(), t, s.reopen(t, store), key, state, cut)
 			put(t, w, want[cut:], 100_000)
 			expect(t.Context(), t, store, commit(t.Context(), t, w, key), want)
+
+			straight := object(t.Context(), t, store, key+"-straight", want)
+			if got, want := storedSize(t, store, key), storedSize(t, store, straight.Key); got != want {
+				t.Errorf("%s takes %d bytes, and %d had it been written at once", key, got, want)
+			}
 		}
 	}
+}
+
+// storedSize is the size of one object as the store lists it.
+func storedSize(t *testing.T, store blobstore.Store, key string) int64 {
+	t.Helper()
+	for info, err := range store.List(t.Context(), key) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Key == key {
+			return info.Size
+		}
+	}
+	t.Fatalf("%s is not listed", key)
+	return 0
 }
 
 func (s *suite) testBadState(t *testing.T) {
