@@ -7,26 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io"
-	"os"
 	"os/exec"
 	"path"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
 
 const module = "github.com/berth-registry/berth"
-
-const (
-	maxPackageBytes = 60 << 10
-	maxFileLines    = 600
-)
 
 // order is the order of the features inside internal/domain: each imports only
 // what stands before it.
@@ -62,18 +51,12 @@ var bans = []ban{
 	{imported: "modernc.org/sqlite", except: []string{"internal/infra/sqldb"}, why: "no package but sqldb knows which database it stands on"},
 	{imported: module + "/internal/config", except: []string{"internal/app", "cmd"}, why: "configuration is resolved once and stays at the top; below, constructors take what they need"},
 	{imported: "testing", why: "test support belongs into a package whose name ends in test"},
-	{imported: "log", except: []string{}, why: "logging is a *slog.Logger that is handed in"},
+	{imported: "log", why: "logging is a *slog.Logger that is handed in"},
 	{imported: "unsafe", why: "nothing here is worth it"},
 	{imported: "plugin", why: "everything is wired by hand in internal/app"},
 	{imported: "expvar", why: "it registers itself; metrics belong to internal/infra/obs"},
 	{imported: "net/http/pprof", why: "it registers itself with the default mux"},
 }
-
-// vagueNames say nothing about what a package owns, and so gather everything.
-var vagueNames = []string{"common", "util", "utils", "types", "models", "helpers", "core", "misc", "shared", "base"}
-
-// globalLoggers are the functions of log/slog that use its global logger.
-var globalLoggers = []string{"Debug", "DebugContext", "Info", "InfoContext", "Warn", "WarnContext", "Error", "ErrorContext", "Log", "LogAttrs", "Default", "SetDefault", "With"}
 
 // pkg is a package of the module, as go list tells it.
 type pkg struct {
@@ -286,91 +269,4 @@ func TestTheRules(t *testing.T) {
 			t.Errorf("%s imports %s: %q", c.from, c.imported, why)
 		}
 	}
-}
-
-// TestSources looks at what stands in the files themselves.
-func TestSources(t *testing.T) {
-	for _, p := range packages(t) {
-		if slices.Contains(vagueNames, p.Name) {
-			t.Errorf("%s: %s is no name for a package, because it does not say what it owns", p.rel(), p.Name)
-		}
-		var bytes int
-		var documented bool
-		for _, name := range p.GoFiles {
-			file := filepath.Join(p.Dir, name)
-			where := p.rel() + "/" + name
-			source, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			generated := strings.HasSuffix(name, "_gen.go")
-			if lines := strings.Count(string(source), "\n"); lines > maxFileLines && !generated {
-				t.Errorf("%s has %d lines, more than %d: split it by what it is about", where, lines, maxFileLines)
-			}
-			if !generated {
-				bytes += len(source)
-			}
-			files := token.NewFileSet()
-			f, err := parser.ParseFile(files, file, source, parser.ParseComments|parser.SkipObjectResolution)
-			if err != nil {
-				t.Errorf("%s: %v", where, err)
-				continue
-			}
-			documented = documented || f.Doc != nil
-			checkFile(t, p.rel(), f, func(n ast.Node) string { return where + ":" + strconv.Itoa(files.Position(n.Pos()).Line) })
-		}
-		if !documented {
-			t.Errorf("%s has no package comment that says what it owns, what it does not, and who does", p.rel())
-		}
-		if bytes > maxPackageBytes {
-			t.Errorf("%s has %d bytes, more than %d: split it by feature", p.rel(), bytes, maxPackageBytes)
-		}
-	}
-}
-
-func checkFile(t *testing.T, dir string, f *ast.File, at func(ast.Node) string) {
-	slog := ""
-	for _, i := range f.Imports {
-		imported, _ := strconv.Unquote(i.Path.Value) // it was parsed
-		if imported == "log/slog" {
-			slog = "slog"
-			if i.Name != nil {
-				slog = i.Name.Name
-			}
-		}
-		if i.Name != nil && i.Name.Name == "_" && imported != "embed" && !under(dir, "internal/infra/sqldb") {
-			t.Errorf("%s: %s is imported for its effect; wire it by hand in internal/app", at(i), imported)
-		}
-		if i.Name != nil && i.Name.Name == "." {
-			t.Errorf("%s: a dot import hides where names come from", at(i))
-		}
-	}
-	ast.Inspect(f, func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.FuncDecl:
-			if n.Recv == nil && n.Name.Name == "init" {
-				t.Errorf("%s: init runs behind everybody's back; make a constructor", at(n))
-			}
-		case *ast.StructType:
-			for _, field := range n.Fields.List {
-				if isSelector(field.Type, "context", "Context") && !testSupport(dir) {
-					t.Errorf("%s: a context is the first parameter, never a field", at(field))
-				}
-			}
-		case *ast.CallExpr:
-			if s, ok := n.Fun.(*ast.SelectorExpr); ok && slog != "" && isSelector(s, slog, s.Sel.Name) && slices.Contains(globalLoggers, s.Sel.Name) {
-				t.Errorf("%s: slog.%s uses the global logger; use one that is handed in", at(n), s.Sel.Name)
-			}
-		}
-		return true
-	})
-}
-
-func isSelector(e ast.Expr, x, sel string) bool {
-	s, ok := e.(*ast.SelectorExpr)
-	if !ok || s.Sel.Name != sel {
-		return false
-	}
-	id, ok := s.X.(*ast.Ident)
-	return ok && id.Name == x
 }

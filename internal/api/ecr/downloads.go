@@ -101,8 +101,23 @@ func (a *API) serveLayer(w http.ResponseWriter, r *http.Request, repo repository
 		return body, err
 	}}
 	defer content.close()
-	http.ServeContent(w, r, "", time.Time{}, content)
+	http.ServeContent(pacedWriter{w, http.NewResponseController(w)}, r, "", time.Time{}, content)
 	return nil
+}
+
+// stall is how long a client may take to read one piece of a download.
+const stall = time.Minute
+
+// pacedWriter cuts a client that stops reading, without a limit on the whole.
+type pacedWriter struct {
+	http.ResponseWriter
+	rc *http.ResponseController
+}
+
+// Write gives the client a while for this piece.
+func (w pacedWriter) Write(p []byte) (int, error) {
+	_ = w.rc.SetWriteDeadline(time.Now().Add(stall)) // a connection without deadlines is the test's
+	return w.ResponseWriter.Write(p)
 }
 
 // layerContent is an io.ReadSeeker that opens the layer where it is first read

@@ -19,10 +19,12 @@ func Service() aws.Service {
 		EventSource:  "sts.amazonaws.com",
 		Version:      "2011-06-15",
 		SigningNames: []string{"sts"},
-		Protocol:     query.Protocol{Namespace: "https://sts.amazonaws.com/doc/2011-06-15/"},
-		Known:        OperationNames(),
-		Errors:       errorOf,
-		ErrorShapes:  ErrorShapes(),
+		// Clients sign for us-east-1 or for their own region.
+		Global:      true,
+		Protocol:    query.Protocol{Namespace: "https://sts.amazonaws.com/doc/2011-06-15/"},
+		Known:       OperationNames(),
+		Errors:      errorOf,
+		ErrorShapes: ErrorShapes(),
 		Operations: []aws.Operation{
 			aws.Op("GetCallerIdentity", false, func(*aws.Call, *GetCallerIdentityInput) ([]authz.Need, error) {
 				return []authz.Need{{Action: "sts:GetCallerIdentity"}}, nil

@@ -58,6 +58,17 @@ func explain(t *testing.T, db *sqldb.DB, settings []string, prefix, query string
 	return strings.Join(lines, "\n")
 }
 
+// usesPartialIndex says whether a query for some of the images is answered from
+// the index over those.
+func usesPartialIndex(query, plan string) bool {
+	for condition, index := range map[string]string{"i.tags > 0": "image_tagged", "i.tags = 0": "image_untagged", "i.subject <> ''": "image_subject"} {
+		if strings.Contains(query, condition) && !strings.Contains(plan, index) {
+			return false
+		}
+	}
+	return true
+}
+
 // TestQueriesUseIndexes reads the plans of both engines: no query reads a whole
 // table, and none sorts what an index could give in order.
 func TestQueriesUseIndexes(t *testing.T) {
@@ -68,8 +79,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		}
 		for query, args := range queries() {
 			plan := explain(t, db, nil, "EXPLAIN QUERY PLAN ", query, args, 3)
-			t.Log(query, "\n", plan)
-			if strings.Contains(plan, "SCAN") || strings.Contains(plan, "TEMP B-TREE") {
+			if !usesPartialIndex(query, plan) || strings.Contains(plan, "SCAN") || strings.Contains(plan, "TEMP B-TREE") {
 				t.Errorf("%s\n%s", query, plan)
 			}
 		}
@@ -84,8 +94,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		settings := []string{"SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off", "SET LOCAL enable_sort = off", "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off"}
 		for query, args := range queries() {
 			plan := explain(t, db, settings, "EXPLAIN ", query, args, 0)
-			t.Log(query, "\n", plan)
-			if strings.Contains(plan, "Seq Scan") || strings.Contains(strings.ReplaceAll(plan, "Incremental Sort", ""), "Sort  (") {
+			if !usesPartialIndex(query, plan) || strings.Contains(plan, "Seq Scan") || strings.Contains(strings.ReplaceAll(plan, "Incremental Sort", ""), "Sort  (") {
 				t.Errorf("%s\n%s", query, plan)
 			}
 		}

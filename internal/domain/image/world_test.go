@@ -97,9 +97,17 @@ func (s *shelf) Open(_ context.Context, r repository.Repository, d name.Digest, 
 	return io.NopCloser(bytes.NewReader(b)), layer.Layer{Digest: d, Size: int64(len(b))}, nil
 }
 
+// reporter is what testing.T and rapid.T have in common.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // world is a registry with one repository, app.
 type world struct {
-	testing.TB
+	reporter
 	*image.Service
 	db           *sqldb.DB
 	clk          *clock.Fake
@@ -111,7 +119,7 @@ type world struct {
 
 func open(t testing.TB, db *sqldb.DB, change func(*image.Config)) *world {
 	t.Helper()
-	w := &world{TB: t, db: db, layers: &shelf{}, clk: clock.NewFake(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))}
+	w := &world{reporter: t, db: db, layers: &shelf{}, clk: clock.NewFake(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))}
 	w.must(db.Migrate(t.Context(), "schema_version", schema.Durable()...))
 	w.exec(`INSERT INTO account (id, name, created_at) VALUES ($1, 'test', 0)`, string(registry.Account))
 	w.exec(`INSERT INTO registry (account_id, region, repositories, created_at) VALUES ($1, $2, 0, 0)`, string(registry.Account), string(registry.Region))
