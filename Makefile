@@ -5,12 +5,9 @@ SHELL := bash
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
-# The tests find their clients here, before others of the same name.
-export PATH := $(CURDIR)/.tools/bin:$(PATH)
-
-LINT := go tool -modfile=tools/lint/go.mod
-# Modules of ours besides the program's.
+# Modules of ours besides the program's, and those of them that hold code.
 MODULES := $(patsubst %/go.mod,%,$(wildcard tools/*/go.mod test/*/*/go.mod))
+CODE_MODULES := $(patsubst %/,%,$(sort $(foreach m,$(MODULES),$(dir $(wildcard $(m)/*.go)))))
 header = @printf '\n=== %s\n' "$(1)"
 
 .PHONY: help
@@ -34,6 +31,8 @@ check: check-format check-vet check-lint check-generated check-modules check-arc
 .PHONY: generate
 generate: ## write the generated code and documents again
 	go generate ./...
+	go run ./tools/compatibility > docs/compatibility.md.new
+	mv docs/compatibility.md.new docs/compatibility.md
 
 .PHONY: clean
 clean: ## remove what make made; not ./berth-data
@@ -53,7 +52,7 @@ check-format:
 check-vet:
 	$(call header,Vet)
 	go vet ./...
-	for module in $(filter test/%,$(MODULES)); do go -C "$$module" vet ./...; done
+	for module in $(CODE_MODULES); do go -C "$$module" vet ./...; done
 
 .PHONY: check-lint
 check-lint:
@@ -81,7 +80,7 @@ check-arch:
 test-unit: ## unit tests, with the race detector
 	$(call header,Unit tests)
 	go test -race -shuffle=on $$(go list ./... | grep -v '/test/contract/')
-	for module in $(filter test/%,$(MODULES)); do go -C "$$module" test -race -shuffle=on ./...; done
+	for module in $(CODE_MODULES); do go -C "$$module" test -race -shuffle=on ./...; done
 
 .PHONY: test-contract
 test-contract: ## the suites of test/contract, against servers that they start

@@ -65,7 +65,6 @@ type pkg struct {
 	Name       string
 	GoFiles    []string
 	Imports    []string
-	Error      *struct{ Err string }
 }
 
 // rel is the package's directory inside the module, "internal/domain/name".
@@ -87,7 +86,7 @@ func under(rel, dir string) bool {
 
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Dir,Name,GoFiles,Imports,Error", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Dir,Name,GoFiles,Imports", "./...")
 	cmd.Dir = ".."
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

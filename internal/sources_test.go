@@ -24,6 +24,39 @@ var vagueNames = []string{"common", "util", "utils", "types", "models", "helpers
 // globalLoggers are the functions of log/slog that use its global logger.
 var globalLoggers = []string{"Debug", "DebugContext", "Info", "InfoContext", "Warn", "WarnContext", "Error", "ErrorContext", "Log", "LogAttrs", "Default", "SetDefault", "With"}
 
+// TestDecisions makes sure that every decision record is numbered and listed.
+func TestDecisions(t *testing.T) {
+	const dir = "../docs/decisions"
+	list, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := filepath.Glob(filepath.Join(dir, "[0-9]*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, record := range records { // Glob sorts them
+		name := filepath.Base(record)
+		text, err := os.ReadFile(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		number, _, _ := strings.Cut(name, "-")
+		if number != fmt.Sprintf("%04d", i+1) {
+			t.Errorf("%s: the number is taken or one before it is missing", name)
+		}
+		if title := fmt.Sprintf("# %d. ", i+1); !strings.HasPrefix(string(text), title) {
+			t.Errorf("%s does not begin with %q", name, title)
+		}
+		if !strings.Contains(string(list), "("+name+")") {
+			t.Errorf("%s is not listed in docs/decisions/README.md", name)
+		}
+	}
+	if len(records) == 0 {
+		t.Error("no decision records were found")
+	}
+}
+
 // source is a file of a package, without its generated ones.
 type source struct {
 	name  string // as a person finds it, "internal/domain/name/arn.go"

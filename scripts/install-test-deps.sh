@@ -85,17 +85,6 @@ install_packages() {
 	say "installed"
 }
 
-# link_packages puts Debian's programs in front of others of the same name, and
-# those of /usr/sbin within reach, for who has .tools/bin first in PATH.
-link_packages() {
-	local program
-	for program in /usr/bin/docker /usr/sbin/dockerd /usr/bin/containerd /usr/bin/ctr /usr/bin/aws; do
-		if [[ -x $program ]]; then
-			ln -sfn "$program" "$bin/${program##*/}"
-		fi
-	done
-}
-
 # done_before says whether a step was done with the same input, which is given on
 # standard input; when not, mark_done is to be called after the step.
 done_before() {
@@ -152,17 +141,20 @@ install_copied() {
 	mark_done
 }
 
-command -v go >/dev/null || fail "Go is missing; see go.mod for the version"
-mkdir -p "$bin"
-exec 9>"$root/.tools/lock"
-flock 9 # another run may be building the same
-if [[ $packages == yes ]]; then
-	install_packages
-fi
-link_packages
-echo "== Registry clients, into .tools/bin"
-install_module tools/clients
-install_copied oras oras.land/oras@v1.3.1 h1:dFM8XHqsy4CyDblYek5VnxqfankYgRmhX1vzS2HvKrM= ./cmd/oras
-if [[ $long == yes ]]; then
-	install_module tools/helm
-fi
+main() {
+	command -v go >/dev/null || fail "Go is missing; go.mod says which version is needed"
+	mkdir -p "$bin"
+	exec 9>"$root/.tools/lock"
+	flock 9 # another run may be building the same
+	if [[ $packages == yes ]]; then
+		install_packages
+	fi
+	echo "== Registry clients, into .tools/bin"
+	install_module tools/clients
+	install_copied oras oras.land/oras@v1.3.1 h1:dFM8XHqsy4CyDblYek5VnxqfankYgRmhX1vzS2HvKrM= ./cmd/oras
+	if [[ $long == yes ]]; then
+		install_module tools/helm
+	fi
+}
+
+main

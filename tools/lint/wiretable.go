@@ -23,7 +23,7 @@ func runWiretable(pass *analysis.Pass) (any, error) {
 		return nil, nil
 	}
 	for _, file := range pass.Files {
-		if strings.HasSuffix(pass.Fset.File(file.Pos()).Name(), "_test.go") {
+		if inTests(path, pass.Fset.File(file.Pos()).Name()) {
 			continue
 		}
 		ast.Inspect(file, func(n ast.Node) bool {

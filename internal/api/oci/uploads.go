@@ -108,15 +108,6 @@ func (a *API) mount(ctx context.Context, c *call, text string) (resp response, m
 	case err != nil:
 		return response{}, false, err
 	}
-	if a.c.Quirks { // ECR mounts only what an image of the source refers to
-		l, err := a.c.Layers.Stat(ctx, source, d)
-		switch {
-		case errs.Is(err, errs.LayersNotFound) || errs.Is(err, errs.LayerInaccessible) || err == nil && !l.Referenced:
-			return response{}, false, nil
-		case err != nil:
-			return response{}, false, err
-		}
-	}
 	if _, mounted, err = a.c.Layers.Mount(ctx, source, c.repository, d); err != nil || !mounted {
 		return response{}, false, err
 	}

@@ -7,7 +7,6 @@ package apptest
 
 import (
 	"context"
-	"encoding/base64"
 	"log/slog"
 	"net/http/httptest"
 	"testing"
@@ -68,26 +67,37 @@ func Start(t testing.TB, o Options) *Server {
 	return &Server{App: a, URL: server.URL, ECR: Client(server.URL, string(cfg.Region))}
 }
 
-// Client is an SDK client for a region of the server at the URL.
+// Client is an SDK client for a region of the server at the URL, as the root
+// user of the default account.
 func Client(url, region string) *ecr.Client {
+	return ClientOf(url, region, AccessKeyID, SecretAccessKey)
+}
+
+// ClientOf is Client with another access key.
+func ClientOf(url, region, id, secret string) *ecr.Client {
 	return ecr.New(ecr.Options{
 		BaseEndpoint: &url, Region: region, RetryMaxAttempts: 1,
-		Credentials: aws.CredentialsProviderFunc(staticKey),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret}, nil
+		}),
 	})
 }
 
-// Authorization is the value of the header that opens the registry.
-func (s *Server) Authorization(t testing.TB) string {
+// Authorization fetches a token with the client and returns the value of the
+// header that opens the registry.
+func Authorization(t testing.TB, client *ecr.Client) string {
 	t.Helper()
-	out, err := s.ECR.GetAuthorizationToken(t.Context(), &ecr.GetAuthorizationTokenInput{})
+	out, err := client.GetAuthorizationToken(t.Context(), &ecr.GetAuthorizationTokenInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := *out.AuthorizationData[0].AuthorizationToken
-	if _, err := base64.StdEncoding.DecodeString(token); err != nil {
-		t.Fatal(err)
-	}
-	return "Basic " + token
+	return "Basic " + *out.AuthorizationData[0].AuthorizationToken
+}
+
+// Authorization is the default account's header value.
+func (s *Server) Authorization(t testing.TB) string {
+	t.Helper()
+	return Authorization(t, s.ECR)
 }
 
 // CreateRepository makes a repository with default settings.
@@ -96,8 +106,4 @@ func (s *Server) CreateRepository(t testing.TB, repo string) {
 	if _, err := s.ECR.CreateRepository(t.Context(), &ecr.CreateRepositoryInput{RepositoryName: &repo}); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func staticKey(context.Context) (aws.Credentials, error) {
-	return aws.Credentials{AccessKeyID: AccessKeyID, SecretAccessKey: SecretAccessKey}, nil
 }

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"time"
@@ -120,14 +121,18 @@ func (r row) image(tag name.Tag) Image {
 func sealContext(d name.Digest) string { return "manifest/" + string(d) }
 
 // update runs fn in a transaction, and again when an id of Berth's own met one
-// of another node, which is rare and harmless.
+// of another node, which is rare and harmless. errs.StorageFull when the
+// database has no room.
 func (s *Service) update(ctx context.Context, fn func(tx *sqldb.Tx) error) error {
 	const tries = 3
 	var err error
 	for range tries {
 		if err = s.Durable.Update(ctx, fn); !sqldb.IsUnique(err) {
-			return err
+			break
 		}
+	}
+	if errors.Is(err, sqldb.ErrFull) {
+		return errs.Wrap(err, errs.StorageFull, "The registry has no storage space left. Ask its operator to make room, then try again.")
 	}
 	return err
 }

@@ -66,11 +66,12 @@ type ListQuery struct {
 }
 
 // The queries of List, in the order of the images' numbers. The number of the
-// last image stands in them twice so that the index is entered at that image.
+// last image stands in them more often than the result needs, so that every
+// index is entered at that image.
 const (
-	listAny = `SELECT i.id, i.digest, COALESCE(t.tag, '') FROM image i LEFT JOIN image_tag t ON t.image_id = i.id
+	listAny = `SELECT i.id, i.digest, COALESCE(t.tag, '') FROM image i LEFT JOIN image_tag t ON t.image_id = i.id AND t.image_id >= $2
 		WHERE i.repository_id = $1 AND i.id >= $2 AND (i.id > $2 OR t.tag > $3) ORDER BY i.id, t.tag LIMIT $4`
-	listTagged = `SELECT i.id, i.digest, t.tag FROM image i JOIN image_tag t ON t.image_id = i.id
+	listTagged = `SELECT i.id, i.digest, t.tag FROM image i JOIN image_tag t ON t.image_id = i.id AND t.image_id >= $2
 		WHERE i.repository_id = $1 AND i.tags > 0 AND i.id >= $2 AND (i.id > $2 OR t.tag > $3) ORDER BY i.id, t.tag LIMIT $4`
 	listUntagged = `SELECT i.id, i.digest, '' FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2 ORDER BY i.id LIMIT $3`
 )
@@ -120,9 +121,13 @@ func (s *Service) List(ctx context.Context, r repository.Repository, q ListQuery
 
 const listTags = `SELECT tag FROM image_tag WHERE repository_id = $1 AND tag > $2 ORDER BY tag LIMIT $3`
 
-// Tags returns up to limit tags that come after the given one in byte order,
-// and whether there are more.
+// Tags returns up to limit tags that come after the given text in byte order,
+// and whether there are more. errs.InvalidParameter for a text that no database
+// could hold.
 func (s *Service) Tags(ctx context.Context, r repository.Repository, after name.Tag, limit int) (tags []name.Tag, more bool, err error) {
+	if !storable(string(after)) {
+		return nil, false, errs.Parameter("last", "must satisfy regular expression '"+name.TagPattern+"'")
+	}
 	var found []string
 	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
 		var err error

@@ -212,6 +212,8 @@ func TestTags(t *testing.T) {
 				t.Errorf("by %d: %s, want %s", limit, got, want)
 			}
 		}
+		_, _, err := w.Tags(ctx, w.app, "a\x00b", 5)
+		expect(t, err, errs.InvalidParameter, "")
 		if tags, more, err := w.Tags(ctx, w.repo("empty", w.app.Mutability), "", 5); err != nil || more || len(tags) != 0 {
 			t.Errorf("an empty repository: %v %v %v", tags, more, err)
 		}
@@ -247,7 +249,7 @@ func TestReferrers(t *testing.T) {
 		for _, c := range []struct {
 			types []string
 			want  []int
-		}{{nil, []int{0, 1, 2, 3, 4, 5}}, {[]string{"x/b"}, []int{1, 4}}, {[]string{"x/a", "x/c"}, []int{0, 2, 3, 5}}, {[]string{"x/d"}, nil}} {
+		}{{nil, []int{0, 1, 2, 3, 4, 5}}, {[]string{"x/b"}, []int{1, 4}}, {[]string{"x/a", "x/c"}, []int{0, 2, 3, 5}}, {[]string{"x/d"}, nil}, {[]string{"\xff", "x/\x00"}, nil}, {[]string{"\xff", "x/b"}, []int{1, 4}}} {
 			for limit := 1; limit <= 7; limit++ {
 				got, _ := pages(t, func(after image.Cursor) ([]image.Referrer, image.Cursor, error) {
 					return w.Referrers(ctx, w.app, subject, image.ReferrersQuery{ArtifactTypes: c.types, After: after, Limit: limit})

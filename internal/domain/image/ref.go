@@ -56,14 +56,13 @@ func FailureOf(ref Ref, err error) (Failure, bool) {
 		return f, true
 	}
 	var e *errs.Error
-	if !errors.As(err, &e) {
-		return Failure{}, false
-	}
-	switch e.Code {
-	case errs.KeyFailure:
-		return Failure{Ref: ref, Code: KeyFailed, Reason: e.Message}, true
-	case errs.ManifestUntranslated:
-		return Failure{Ref: ref, Code: NotFound, Reason: e.Message}, true
+	if errors.As(err, &e) {
+		if e.Code == errs.KeyFailure {
+			return Failure{Ref: ref, Code: KeyFailed, Reason: e.Message}, true
+		}
+		if e.Code == errs.ManifestUntranslated {
+			return Failure{Ref: ref, Code: NotFound, Reason: e.Message}, true
+		}
 	}
 	return Failure{}, false
 }
@@ -141,29 +140,21 @@ func findForm(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Re
 	if err == nil || ref.Digest == "" || !errors.As(err, &f) {
 		return i, "", err
 	}
-	switch f.Code {
-	case NotFound:
-		if ref.Tag != "" {
-			return row{}, "", err
-		}
-		found, formErr := sqldb.Collect(ctx, tx, func(s sqldb.Scanner) (row, error) {
-			return scanRow(scanMore{s, &form})
-		}, translationByDigest, r.ID, string(ref.Digest))
-		if formErr != nil {
-			return row{}, "", formErr
-		}
-		if len(found) == 0 {
-			return row{}, "", err
-		}
-		return found[0], form, nil
-	case TagMismatch:
+	if f.Code == TagMismatch {
 		formErr := tx.QueryRow(ctx, translationOfImage, r.ID, string(ref.Digest), i.id).Scan(&form)
 		if errors.Is(formErr, sqldb.ErrNoRows) {
 			return row{}, "", err
 		}
 		return i, form, formErr
 	}
-	return row{}, "", err
+	if f.Code != NotFound || ref.Tag != "" {
+		return row{}, "", err
+	}
+	i, formErr := scanRow(scanMore{tx.QueryRow(ctx, translationByDigest, r.ID, string(ref.Digest)), &form})
+	if errors.Is(formErr, sqldb.ErrNoRows) {
+		return row{}, "", err
+	}
+	return i, form, formErr
 }
 
 // scanMore scans one column more than its user knows of.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -49,10 +51,15 @@ func (s *Service) Referrers(ctx context.Context, r repository.Repository, subjec
 	}
 	query, args := referrers, []any{r.ID, string(subject), after.image, q.Limit + 1}
 	if len(q.ArtifactTypes) > 0 {
-		query += ` AND i.artifact_type IN ` + sqldb.In(5, len(q.ArtifactTypes))
 		for _, t := range q.ArtifactTypes {
-			args = append(args, t)
+			if storable(t) {
+				args = append(args, t)
+			}
 		}
+		if len(args) == 4 {
+			return nil, "", nil
+		}
+		query += ` AND i.artifact_type IN ` + sqldb.In(5, len(args)-4)
 	}
 	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
 		found, next = nil, ""
@@ -68,6 +75,10 @@ func (s *Service) Referrers(ctx context.Context, r repository.Repository, subjec
 	}
 	return found, next, nil
 }
+
+// storable says whether the database could hold the text; what it cannot hold is
+// equal to nothing in it.
+func storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // readReferrers reads rows up to the limits of a page; rows that are left mean
 // that there is a next one.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -292,19 +293,9 @@ func short(d name.Digest) string { return d.Hex()[:8] }
 func expect(t testing.TB, err error, code errs.Code, text string) {
 	t.Helper()
 	var e *errs.Error
-	if !errs.Is(err, code) {
+	if !errors.As(err, &e) || e.Code != code {
 		t.Errorf("got %v, want the code %d", err, code)
-		return
-	}
-	if e = asError(err); text != "" && e.Message != text {
+	} else if text != "" && e.Message != text {
 		t.Errorf("got %q\nwant %q", e.Message, text)
 	}
-}
-
-func asError(err error) *errs.Error {
-	e, _ := err.(*errs.Error)
-	if e == nil {
-		return &errs.Error{}
-	}
-	return e
 }

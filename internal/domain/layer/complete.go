@@ -134,7 +134,7 @@ func (s *Service) closeRow(ctx context.Context, ses *session) error {
 	expires := s.clock.Now().Add(s.uploadLife).UnixMicro()
 	ok, err := s.guarded(ctx, ses, `UPDATE upload SET closed = TRUE, expires_at = $3 WHERE id = $1 AND writer = $2`, expires)
 	if err == nil && !ok {
-		err = errs.Wrap(errLeaseLost, errs.UploadBusy, "Another request has taken over the upload with id '%s'. Ask for the upload's status and go on from there.", ses.row.id)
+		err = stopped(ses, errLeaseLost)
 	}
 	return err
 }

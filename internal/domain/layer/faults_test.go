@@ -121,10 +121,7 @@ func (f *fuse) blow(op string) error {
 func (w *world) mortal(operations int) (*Service, *fuse) {
 	f := &fuse{left: operations}
 	store := &faultyStore{Store: w.store, fail: f.blow}
-	alive := w.store
-	w.store = store
 	s := w.node()
-	w.store = alive
 	s.store = func(r name.Region) (blobstore.Store, bool) { return store, r == testRegion }
 	s.durable = &faultyDB{DB: w.durable, name: "durable", f: store}
 	s.volatile = &faultyDB{DB: w.volatile, name: "volatile", f: store}

@@ -73,9 +73,10 @@ func (w *world) must(err error) {
 
 // node is one more process of the deployment.
 func (w *world) node() *Service {
+	store := w.store
 	return New(Config{
 		Durable: w.durable, Volatile: w.volatile, Repositories: w.repositories, Clock: w.clock, Log: w.log, Limits: w.limits,
-		Store: func(r name.Region) (blobstore.Store, bool) { return w.store, r == testRegion },
+		Store: func(r name.Region) (blobstore.Store, bool) { return store, r == testRegion },
 	})
 }
 

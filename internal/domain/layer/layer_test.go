@@ -389,7 +389,7 @@ func TestMount(t *testing.T) {
 			t.Errorf("objects %q", got)
 		}
 		gone := to
-		gone.ID++
+		gone.ID = 1
 		_, _, err = s.Mount(ctx, from, gone, d)
 		w.wantCode(err, errs.RepositoryNotFound)
 	})

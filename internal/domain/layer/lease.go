@@ -63,18 +63,12 @@ type session struct {
 	until time.Time
 }
 
-// check says why the session must not write any more. A writer that may have
-// lost its lease must not touch the object, whose next writer cuts it back.
-func (ses *session) check(ctx context.Context, now time.Time) error {
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
+// lost says whether the session may have lost its lease. Then it must not touch
+// the object any more, whose next writer cuts it back.
+func (ses *session) lost(ctx context.Context, now time.Time) bool {
 	ses.mu.Lock()
 	defer ses.mu.Unlock()
-	if !now.Before(ses.until) {
-		return errLeaseLost
-	}
-	return nil
+	return !now.Before(ses.until) || errors.Is(context.Cause(ctx), errLeaseLost)
 }
 
 func (ses *session) extend(until time.Time) {
@@ -138,7 +132,7 @@ func (s *Service) enter(ctx context.Context, ses *session, limit <-chan time.Tim
 		case <-limit:
 			return uploadBusy(id)
 		case <-ctx.Done():
-			return s.stopped(ctx, ses)
+			return stopped(ses, context.Cause(ctx))
 		}
 	}
 }
@@ -156,7 +150,7 @@ func (s *Service) takeLease(ctx context.Context, ses *session, limit <-chan time
 		case <-limit:
 			return uploadBusy(ses.row.id)
 		case <-ctx.Done():
-			return s.stopped(ctx, ses)
+			return stopped(ses, context.Cause(ctx))
 		}
 	}
 }
@@ -196,7 +190,7 @@ func (s *Service) tryLease(ctx context.Context, ses *session) (bool, error) {
 	})
 	if err != nil {
 		if context.Cause(ctx) != nil {
-			return false, s.stopped(ctx, ses)
+			return false, stopped(ses, context.Cause(ctx))
 		}
 		return false, err
 	}
@@ -220,7 +214,7 @@ func (s *Service) refuseSpent(ctx context.Context, ses *session) error {
 	})
 	if err != nil {
 		if context.Cause(ctx) != nil {
-			return s.stopped(ctx, ses)
+			return stopped(ses, context.Cause(ctx))
 		}
 		return err
 	}
@@ -298,9 +292,8 @@ func (s *Service) release(ctx context.Context, ses *session) {
 	ses.beats.Wait()
 }
 
-// stopped is the failure of a request whose session was told to stop.
-func (s *Service) stopped(ctx context.Context, ses *session) error {
-	cause := context.Cause(ctx)
+// stopped is the failure of a request that was told to stop.
+func stopped(ses *session, cause error) error {
 	if errors.Is(cause, errSuperseded) || errors.Is(cause, errLeaseLost) {
 		return errs.Wrap(cause, errs.UploadBusy, "Another request has taken over the upload with id '%s'. Ask for the upload's status and go on from there.", ses.row.id)
 	}

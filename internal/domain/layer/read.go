@@ -124,8 +124,8 @@ func (s *Service) Check(ctx context.Context, r repository.Repository, ds []name.
 	return layers, nil
 }
 
-// nearReview returns those of the layers that no image names and that have less
-// than half of the grace period left.
+// nearReview returns those of the layers that no image names and that have no
+// more than half of the grace period left.
 func (s *Service) nearReview(ctx context.Context, tx *sqldb.Tx, repositoryID int64, found map[name.Digest]held) ([]name.Digest, error) {
 	var free, late []name.Digest
 	for d, h := range found {
@@ -139,7 +139,7 @@ func (s *Service) nearReview(ctx context.Context, tx *sqldb.Tx, repositoryID int
 			var d string
 			err := row.Scan(&d)
 			return name.Digest(d), err
-		}, `SELECT digest FROM layer_review WHERE repository_id = $1 AND due_at < $2 AND digest IN `+sqldb.In(3, len(batch)),
+		}, `SELECT digest FROM layer_review WHERE repository_id = $1 AND due_at <= $2 AND digest IN `+sqldb.In(3, len(batch)),
 			append([]any{repositoryID, soon}, batch...)...)
 		late = append(late, page...)
 		return err

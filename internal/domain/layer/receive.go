@@ -24,6 +24,9 @@ const (
 	// keepLimit bounds the keeping of what a request brought, which goes on
 	// after its client has gone.
 	keepLimit = time.Minute
+	// lastPieces is how long a request that was told to stop takes what its
+	// client has still sent.
+	lastPieces = 100 * time.Millisecond
 	// maxEmptyReads is how many reads in a row may bring nothing.
 	maxEmptyReads = 100
 )
@@ -99,8 +102,8 @@ func (s *Service) receive(ctx context.Context, ses *session, c Chunk, body io.Re
 
 // take puts one piece through hash and store.
 func (s *Service) take(ctx context.Context, in *intake, p []byte) error {
-	if err := in.session.check(ctx, s.clock.Now()); err != nil {
-		return err
+	if in.session.lost(ctx, s.clock.Now()) {
+		return errLeaseLost
 	}
 	if err := s.openWriter(ctx, in); err != nil {
 		return err
@@ -144,11 +147,11 @@ func (s *Service) openWriter(ctx context.Context, in *intake) error {
 func (s *Service) failed(ctx context.Context, in *intake, c Chunk, err error) error {
 	ses := in.session
 	var broken *readError
-	stopped := context.Cause(ctx)
-	cut := errors.As(err, &broken) || stopped != nil && errors.Is(err, stopped)
+	cause := context.Cause(ctx)
+	cut := errors.As(err, &broken) || cause != nil && errors.Is(err, cause)
 	switch {
 	case errors.Is(err, errLeaseLost):
-		return s.stopped(ctx, ses)
+		return stopped(ses, errLeaseLost)
 	case errors.Is(err, blobstore.ErrNotFound), errors.Is(err, blobstore.ErrCorrupt):
 		return s.lost(ctx, ses, err)
 	case cut && in.n > 0 && !c.Part:
@@ -162,7 +165,7 @@ func (s *Service) failed(ctx context.Context, in *intake, c Chunk, err error) er
 	case !cut:
 		return storeError(err)
 	case broken == nil:
-		return s.stopped(ctx, ses)
+		return stopped(ses, cause)
 	}
 	return errs.Wrap(broken.cause, errs.UploadInterrupted,
 		"The request for the upload with id '%s' broke off. %d bytes of the upload are kept; go on from there.", ses.row.id, ses.row.received)
@@ -171,7 +174,7 @@ func (s *Service) failed(ctx context.Context, in *intake, c Chunk, err error) er
 // dropFirst frees at once what a failed first request wrote: no state leads to
 // it, so the next request begins anew.
 func (s *Service) dropFirst(ctx context.Context, in *intake) {
-	if in.writer == nil || len(in.session.row.state) > 0 {
+	if in.writer == nil || len(in.session.row.state) > 0 || in.session.lost(ctx, s.clock.Now()) {
 		return
 	}
 	in.close()
@@ -216,8 +219,7 @@ func (s *Service) keep(ctx context.Context, in *intake, cut bool) error {
 		return err
 	}
 	if !ok {
-		ses.cancel(errLeaseLost)
-		return s.stopped(ctx, ses)
+		return stopped(ses, errLeaseLost)
 	}
 	ses.row, ses.leased = row, false
 	return nil
@@ -303,6 +305,8 @@ func (s *Service) drain(ctx context.Context, body io.Reader, limit int64, sink f
 			}
 		}
 	}()
+	done := ctx.Done()
+	var patience <-chan time.Time
 	for {
 		select {
 		case p := <-pieces:
@@ -316,7 +320,10 @@ func (s *Service) drain(ctx context.Context, body io.Reader, limit int64, sink f
 			case p.err != nil:
 				return &readError{cause: p.err}
 			}
-		case <-ctx.Done():
+		case <-done:
+			// What the client sent before it went is mostly on its way.
+			done, patience = nil, time.After(lastPieces)
+		case <-patience:
 			return context.Cause(ctx)
 		}
 	}

@@ -37,47 +37,62 @@ func openSQLite(t testing.TB, o sqldb.SQLiteOptions) *sqldb.DB {
 
 // batch holds the writer up with a first closure until all the others wait
 // behind it, so that they end in one commit, and returns what each Update
-// returned. The first must not return before the others have run; that is what
-// makes it one commit.
+// returned. That the first Update does not return while the others run is what
+// shows that it is one commit.
 func batch(t *testing.T, db *sqldb.DB, closures ...func(tx *sqldb.Tx) error) []error {
 	t.Helper()
-	ctx := t.Context()
+	db.SetBatch(len(closures), time.Hour)
 	errs := make([]error, len(closures))
-	begun, release := make(chan struct{}), make(chan struct{})
-	var firstReturned, ran sync.WaitGroup
-	firstReturned.Add(1)
-	early := make(chan struct{})
-	var wg sync.WaitGroup
-	var once sync.Once
-	wg.Go(func() {
-		defer firstReturned.Done()
-		errs[0] = db.Update(ctx, func(tx *sqldb.Tx) error {
-			once.Do(func() { close(begun) })
-			<-release
-			return closures[0](tx)
-		})
-		close(early)
+	queued := queueUp(t, db, len(closures), func(i int, first <-chan struct{}, tx *sqldb.Tx) error {
+		select {
+		case <-first:
+			t.Errorf("closure %d ran after the first Update had returned: they were not in one commit", i)
+		case <-time.After(10 * time.Millisecond):
+		}
+		return closures[i](tx)
 	})
-	<-begun
-	for i, fn := range closures[1:] {
-		ran.Add(1)
-		var first sync.Once
-		wg.Go(func() {
-			errs[i+1] = db.Update(ctx, func(tx *sqldb.Tx) error {
-				defer first.Do(ran.Done)
-				select {
-				case <-early:
-					t.Errorf("closure %d ran after the first Update had returned: they were not in one commit", i+1)
-				default:
+	for i, err := range queued {
+		errs[i] = <-err
+	}
+	return errs
+}
+
+// queueUp has n Updates wait for the writer in their order before the first of
+// them goes on. fn is given the number of the Update and a channel that is
+// closed when the first Update has returned.
+func queueUp(t *testing.T, db *sqldb.DB, n int, fn func(i int, first <-chan struct{}, tx *sqldb.Tx) error) []chan error {
+	t.Helper()
+	begun, release, first := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	all := make([]chan error, n)
+	for i := range all {
+		all[i] = make(chan error, 1)
+		go func() {
+			defer func() {
+				if p := recover(); p != nil {
+					all[i] <- fmt.Errorf("panic: %v", p)
 				}
-				return fn(tx)
+			}()
+			var once sync.Once // a closure may run again
+			err := db.Update(t.Context(), func(tx *sqldb.Tx) error {
+				if i == 0 {
+					once.Do(func() { close(begun) })
+					<-release
+				}
+				return fn(i, first, tx)
 			})
-		})
-		time.Sleep(5 * time.Millisecond) // they queue up in this order
+			if i == 0 {
+				close(first)
+			}
+			all[i] <- err
+		}()
+		if i == 0 {
+			<-begun
+		} else {
+			time.Sleep(5 * time.Millisecond)
+		}
 	}
 	close(release)
-	wg.Wait()
-	return errs
+	return all
 }
 
 func TestGroupCommitIsolatesClosures(t *testing.T) {
@@ -134,37 +149,47 @@ func TestGroupCommitIsolatesClosures(t *testing.T) {
 	}
 }
 
+func TestBatchesAreBounded(t *testing.T) {
+	for name, bound := range map[string]func(db *sqldb.DB){
+		"in number": func(db *sqldb.DB) { db.SetBatch(2, time.Hour) },
+		"in time":   func(db *sqldb.DB) { db.SetBatch(100, 12*time.Millisecond) },
+	} {
+		db := sqldbtest.SQLite(t)
+		bound(db)
+		for i, err := range queueUp(t, db, 4, func(i int, first <-chan struct{}, _ *sqldb.Tx) error {
+			time.Sleep(10 * time.Millisecond)
+			if i == 3 {
+				select {
+				case <-first:
+				case <-time.After(20 * time.Second):
+					t.Errorf("%s: the first of four Updates had to wait for the last", name)
+				}
+			}
+			return nil
+		}) {
+			if err := <-err; err != nil {
+				t.Errorf("%s: closure %d: %v", name, i, err)
+			}
+		}
+	}
+}
+
 func TestPanicInABatch(t *testing.T) {
 	db := sqldbtest.SQLite(t)
 	migrate(t, db, itemTable)
 	ctx := t.Context()
-	var recovered any
-	var wg sync.WaitGroup
-	begun, release := make(chan struct{}), make(chan struct{})
-	wg.Go(func() {
-		if err := db.Update(ctx, func(tx *sqldb.Tx) error { close(begun); <-release; return insert(ctx, tx, 1, "a") }); err != nil {
-			t.Error(err)
-		}
-	})
-	<-begun
-	wg.Go(func() {
-		defer func() { recovered = recover() }()
-		_ = db.Update(ctx, func(tx *sqldb.Tx) error {
+	errs := batch(t, db,
+		func(tx *sqldb.Tx) error { return insert(ctx, tx, 1, "a") },
+		func(tx *sqldb.Tx) error {
 			if err := insert(ctx, tx, 2, "b"); err != nil {
-				t.Error(err)
+				return err
 			}
 			panic("boom")
-		})
-	})
-	wg.Go(func() {
-		if err := db.Update(ctx, func(tx *sqldb.Tx) error { return insert(ctx, tx, 3, "c") }); err != nil {
-			t.Error(err)
-		}
-	})
-	close(release)
-	wg.Wait()
-	if recovered != "boom" {
-		t.Errorf("the caller recovered %v, want boom", recovered)
+		},
+		func(tx *sqldb.Tx) error { return insert(ctx, tx, 3, "c") },
+	)
+	if errs[0] != nil || errs[2] != nil || errs[1] == nil || errs[1].Error() != "panic: boom" {
+		t.Errorf("got %v", errs)
 	}
 	wantNames(t, db, "a", "c")
 }

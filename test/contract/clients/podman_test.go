@@ -15,7 +15,7 @@ func containersBox(t *testing.T, programs ...string) *harness.Box {
 	harness.NeedRoot(t, programs[0])
 	b := harness.NewBox(t, programs...)
 	// Both read these; no policy file is taken from the machine.
-	b.With("CONTAINERS_STORAGE_CONF="+b.Write("storage.conf", []byte(
+	b.With("CONTAINERS_STORAGE_CONF=" + b.Write("storage.conf", []byte(
 		"[storage]\ndriver = \"vfs\"\ngraphroot = \""+b.Path("graph")+"\"\nrunroot = \""+b.Path("runroot")+"\"\n")))
 	return b
 }
@@ -53,7 +53,7 @@ func podman(t *testing.T, f *fixture) {
 	b.Run("podman", "manifest", "create", list)
 	for i, arch := range []string{"amd64", "arm64"} {
 		one := b.Run("podman", "import", "--quiet", "--arch", arch, b.Write(arch+".tar", harness.Tar(t, "file", harness.Random(uint64(20+i), 5000))))
-		b.Run("podman", "manifest", "add", list, one)
+		b.Run("podman", "manifest", "add", list, "containers-storage:"+one)
 	}
 	b.Run("podman", "manifest", "push", "--all", "--tls-verify=false", "--format", "oci", "--digestfile", b.Path("digest"), list, "docker://"+list)
 	multi := f.registry.Verify(t, "podman/multi", "list")
@@ -94,7 +94,9 @@ func buildah(t *testing.T, f *fixture) {
 		same(t, "buildah push", string(b.Read("digest")), stored.Digest)
 		digests[format] = stored.Digest
 	}
-	t.Log("straight from the container into the registry, layers as zstd")
+	t.Log("layers as zstd")
+	b.Run("buildah", "copy", container, b.Write("more", harness.Random(31, 50_000)), "/more")
+	id = b.Run("buildah", "commit", "--quiet", "--squash", container, "zstd")
 	b.Run("buildah", "push", "--tls-verify=false", "--format", "oci", "--compression-format", "zstd", id, "docker://"+f.ref("buildah/app", ":zstd"))
 	if zstd := f.registry.Verify(t, "buildah/app", "zstd"); !strings.HasSuffix(zstd.Manifest.Layers[0].MediaType, "+zstd") {
 		t.Fatalf("the layer is %s, want zstd", zstd.Manifest.Layers[0].MediaType)

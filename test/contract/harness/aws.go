@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"encoding/base64"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -19,7 +20,8 @@ func (s *Server) Config() aws.Config {
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: s.AccessKeyID, SecretAccessKey: s.SecretAccessKey}, nil
 		}),
-		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		HTTPClient: &http.Client{Transport: s.transport},
+		Retryer:    func() aws.Retryer { return aws.NopRetryer{} },
 	}
 }
 
@@ -69,5 +71,5 @@ func (s *Server) CreateRepository(t testing.TB, names ...string) {
 // Registry is a client of the default registry as the root user.
 func (s *Server) Registry(t testing.TB) *Registry {
 	t.Helper()
-	return NewRegistry("http://"+s.Addr, "Basic "+s.Token(t))
+	return NewRegistry(s.Endpoint, "Basic "+s.Token(t), s.transport)
 }

@@ -170,7 +170,7 @@ func (b *Box) Try(stdin, program string, args ...string) (stdout, stderr string,
 	cmd := b.Command(ctx, program, args...)
 	var out, complaint bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &complaint
-	if err = b.Namespace.start(cmd); err == nil {
+	if err = b.Namespace.Do(cmd.Start); err == nil {
 		err = cmd.Wait()
 	}
 	return strings.TrimSpace(out.String()), complaint.String(), err

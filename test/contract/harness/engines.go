@@ -83,7 +83,7 @@ func startEngine(t testing.TB, b *Box, dir string, args []string, up func(contex
 	cmd := exec.Command(b.need(args[0]), args[1:]...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = b.env, dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := b.Namespace.start(cmd); err != nil {
+	if err := b.Namespace.Do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	exited := make(chan error, 1)
@@ -106,7 +106,7 @@ func startEngine(t testing.TB, b *Box, dir string, args []string, up func(contex
 	deadline := time.Now().Add(engineTimeout)
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		probe := b.Namespace.probe(func() error { return up(ctx) })
+		probe := b.Namespace.Do(func() error { return up(ctx) })
 		cancel()
 		if probe == nil {
 			return
@@ -121,12 +121,4 @@ func startEngine(t testing.TB, b *Box, dir string, args []string, up func(contex
 			t.Fatal(errors.Join(errors.New(args[0]+" did not come up"), probe))
 		}
 	}
-}
-
-// probe runs f where the namespace's processes run.
-func (n *Namespace) probe(f func() error) error {
-	if n == nil {
-		return f()
-	}
-	return n.Do(f)
 }

@@ -3,7 +3,6 @@ package harness
 import (
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"syscall"
@@ -16,8 +15,7 @@ import (
 // and vanish with it, and it may have a network of its own with nothing but a
 // loopback device, where every port is free.
 type Namespace struct {
-	work    chan func()
-	network bool
+	work chan func()
 }
 
 // NewNamespace makes a private mount namespace, and with network a private
@@ -25,13 +23,13 @@ type Namespace struct {
 func NewNamespace(t testing.TB, network bool) *Namespace {
 	t.Helper()
 	NeedRoot(t, "mounts of its own")
-	n := &Namespace{work: make(chan func()), network: network}
+	n := &Namespace{work: make(chan func())}
 	made := make(chan error)
 	go func() {
 		// The thread is never unlocked: it ends with the goroutine, and the
 		// namespace with it.
 		runtime.LockOSThread()
-		err := n.enter()
+		err := enter(network)
 		made <- err
 		if err != nil {
 			return
@@ -48,9 +46,9 @@ func NewNamespace(t testing.TB, network bool) *Namespace {
 }
 
 // enter moves the calling thread into new namespaces.
-func (n *Namespace) enter() error {
+func enter(network bool) error {
 	flags := unix.CLONE_NEWNS | unix.CLONE_FS
-	if n.network {
+	if network {
 		flags |= unix.CLONE_NEWNET
 	}
 	if err := unix.Unshare(flags); err != nil {
@@ -59,7 +57,7 @@ func (n *Namespace) enter() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return os.NewSyscallError("mount", err)
 	}
-	if !n.network {
+	if !network {
 		return nil
 	}
 	// A new network's loopback device is down.
@@ -76,22 +74,17 @@ func (n *Namespace) enter() error {
 	return os.NewSyscallError("ioctl", unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo))
 }
 
-// Do runs f on the namespace's thread.
+// Do runs f on the namespace's thread: files that f opens, connections that it
+// makes and processes that it starts itself are the namespace's. In no namespace
+// it just runs f.
 func (n *Namespace) Do(f func() error) error {
+	if n == nil {
+		return f()
+	}
 	done := make(chan error)
 	n.work <- func() { done <- f() }
 	return <-done
 }
-
-// start starts a process inside; in no namespace it just starts it.
-func (n *Namespace) start(cmd *exec.Cmd) error {
-	if n == nil {
-		return cmd.Start()
-	}
-	return n.Do(cmd.Start)
-}
-
-func (n *Namespace) hasNetwork() bool { return n != nil && n.network }
 
 // Tmpfs mounts an empty file system in memory of the given size, in bytes, on a
 // directory, which is made.

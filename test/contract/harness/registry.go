@@ -49,9 +49,8 @@ type Registry struct {
 }
 
 // NewRegistry makes a client for http://host:port with the value of the
-// Authorization header.
-func NewRegistry(base, authorization string) *Registry {
-	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+// Authorization header. It follows no redirects.
+func NewRegistry(base, authorization string, transport http.RoundTripper) *Registry {
 	return &Registry{base: base, authorization: authorization, HTTP: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

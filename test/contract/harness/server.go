@@ -3,6 +3,7 @@ package harness
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -33,6 +33,8 @@ type Options struct {
 	Config string
 	// Namespace runs the server, and fsck, in there.
 	Namespace *Namespace
+	// TLS serves HTTPS with the certificate.
+	TLS *Certificate
 }
 
 // Server is one berth serve process with its data directory. It may be killed
@@ -43,7 +45,7 @@ type Server struct {
 	// Addr is the address that the server listens on, Host the same with the
 	// name localhost, as a user would write it in an image name.
 	Addr, Host string
-	// Endpoint is http://Host.
+	// Endpoint is http://Host, or https.
 	Endpoint string
 	// Account and Region are those of the default registry.
 	Account, Region string
@@ -53,13 +55,14 @@ type Server struct {
 	// Ready is how long the last start took until /readyz answered 200.
 	Ready time.Duration
 
-	binary string
-	args   []string
-	env    []string
-	in     *Namespace
-	log    string // path
-	cmd    *exec.Cmd
-	exited chan error
+	binary    string
+	args      []string
+	env       []string
+	in        *Namespace
+	transport *http.Transport
+	log       string // path
+	cmd       *exec.Cmd
+	exited    chan error
 }
 
 // startTimeout is how long a server may take until it is ready: far more than
@@ -98,6 +101,12 @@ func Prepare(t testing.TB, o Options) *Server {
 	s.Host = "localhost:" + port
 	s.Endpoint = "http://" + s.Host
 	s.args = []string{"serve", "--data", s.Data, "--listen", s.Addr}
+	s.transport = &http.Transport{DialContext: s.dial, MaxIdleConnsPerHost: 256}
+	if o.TLS != nil {
+		s.Endpoint = "https://" + s.Host
+		s.args = append(s.args, "--tls-cert", o.TLS.Path, "--tls-key", o.TLS.KeyPath)
+		s.transport.TLSClientConfig = &tls.Config{RootCAs: o.TLS.Pool, MinVersion: tls.VersionTLS12}
+	}
 	if o.Config != "" {
 		path := filepath.Join(t.TempDir(), "berth.yaml")
 		if err := os.WriteFile(path, []byte(o.Config), 0o600); err != nil {
@@ -134,7 +143,7 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 2 * time.Second, Transport: s.transport}
 	for time.Since(began) < startTimeout {
 		select {
 		case err := <-s.exited:
@@ -144,13 +153,7 @@ func (s *Server) Start(ctx context.Context) error {
 			return ctx.Err()
 		case <-time.After(5 * time.Millisecond):
 		}
-		if s.in.hasNetwork() {
-			if strings.Contains(s.Log(), "In another terminal") { // not reachable from out here
-				return nil
-			}
-			continue
-		}
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+"/readyz", nil)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+"/readyz", nil)
 		if err != nil {
 			return err
 		}
@@ -167,6 +170,17 @@ func (s *Server) Start(ctx context.Context) error {
 	return fmt.Errorf("berth was not ready after %s\n%s", startTimeout, tail(s.Log(), 4000))
 }
 
+// dial connects to the server, whatever the name: in its namespace, if it has
+// one, and to the address that it listens on, as localhost may mean ::1 first.
+func (s *Server) dial(ctx context.Context, network, _ string) (conn net.Conn, err error) {
+	var d net.Dialer
+	err = s.in.Do(func() error {
+		conn, err = d.DialContext(ctx, network, s.Addr)
+		return err
+	})
+	return conn, err
+}
+
 // Launch starts the process and does not wait.
 func (s *Server) Launch() error {
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -177,7 +191,7 @@ func (s *Server) Launch() error {
 	cmd := exec.Command(s.binary, s.args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = s.env, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that dies leaves no server
-	if err := s.in.start(cmd); err != nil {
+	if err := s.in.Do(cmd.Start); err != nil {
 		return fmt.Errorf("berth cannot be started: %w", err)
 	}
 	exited := make(chan error, 1)
@@ -250,7 +264,7 @@ func (s *Server) Fsck(ctx context.Context) (output string, err error) {
 	cmd := s.Command(ctx, "fsck", "--data", s.Data)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := s.in.start(cmd); err != nil {
+	if err := s.in.Do(cmd.Start); err != nil {
 		return "", err
 	}
 	err = cmd.Wait()
@@ -288,10 +302,11 @@ func (s *Server) PeakMemory(t testing.TB) int64 {
 
 func (s *Server) readCredentials(t testing.TB) {
 	t.Helper()
-	if s.in != nil {
-		return // the namespace may hide the data directory
-	}
-	b, err := os.ReadFile(filepath.Join(s.Data, "credentials"))
+	var b []byte
+	err := s.in.Do(func() (err error) {
+		b, err = os.ReadFile(filepath.Join(s.Data, "credentials"))
+		return err
+	})
 	if err != nil {
 		t.Fatalf("the first start wrote no credentials: %v", err)
 	}

@@ -330,15 +330,24 @@ func (s *suite) received(t *testing.T, at string) int {
 	return end + 1
 }
 
+// mount mounts what an image of the other repository refers to. A blob that was
+// only uploaded is not mounted, as with ECR; the client sends it again.
 func mount(t *testing.T, s *suite) {
 	content := random(4000)
+	m := s.image(t, s.Repo2)
 	d := s.push(t, s.Repo2, content)
+	m.Layers = append(m.Layers, descriptor{MediaType: typeLayer, Digest: d, Size: len(content)})
 	s.lacks(t, s.Repo1, d)
 	try := func(query string) request { return post("/v2/"+s.Repo1+"/blobs/uploads/?"+query, nil) }
+	from := "&from=" + url.QueryEscape(s.Repo2)
+	s.want(t, http.StatusAccepted, try("mount="+d+from))
+	s.lacks(t, s.Repo1, d)
 
-	a := s.want(t, http.StatusCreated, try("mount="+d+"&from="+url.QueryEscape(s.Repo2)))
+	i := s.putManifest(t, s.Repo2, unique("source"), m)
+	a := s.want(t, http.StatusCreated, try("mount="+d+from))
 	s.created(t, a, s.Repo1, d, content)
-	s.want(t, http.StatusCreated, try("mount="+d+"&from="+url.QueryEscape(s.Repo2))) // again
+	s.want(t, http.StatusCreated, try("mount="+d+from)) // again
+	s.want(t, http.StatusAccepted, remove(s.manifestPath(s.Repo2, i.Digest)))
 	s.want(t, http.StatusAccepted, remove(s.blobPath(s.Repo2, d)))
 	s.lacks(t, s.Repo2, d)
 	s.holds(t, s.Repo1, d, content) // the mounted one has a life of its own
@@ -347,7 +356,7 @@ func mount(t *testing.T, s *suite) {
 	unknown := random(4000)
 	u := sha(unknown)
 	for _, query := range []string{
-		"mount=" + u + "&from=" + url.QueryEscape(s.Repo2),
+		"mount=" + u + from,
 		"mount=" + u + "&from=" + unique("no/such/repo"),
 		"mount=" + u + "&from=Not%20A%20Name",
 		"mount=" + u,
@@ -357,5 +366,5 @@ func mount(t *testing.T, s *suite) {
 		s.want(t, http.StatusCreated, put(withQuery(t, location(t, a), "digest", u), unknown))
 	}
 	s.holds(t, s.Repo1, u, unknown)
-	s.refused(t, http.StatusBadRequest, "DIGEST_INVALID", try("mount=sha256:nonsense&from="+url.QueryEscape(s.Repo2)))
+	s.refused(t, http.StatusBadRequest, "DIGEST_INVALID", try("mount=sha256:nonsense"+from))
 }

@@ -74,10 +74,13 @@ func (b *Body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reading = false
-	if err != nil && !b.ended {
-		b.err = err
-		// The server goes on watching the connection for the client's leaving.
-		// An old deadline would look like that and cancel a slow commit.
+	if err == nil || b.ended {
+		return n, err
+	}
+	b.err = err
+	if errors.Is(err, io.EOF) {
+		// The server now watches the connection for the client's leaving. An
+		// old deadline would look like that and cancel a slow commit.
 		b.deadline(time.Time{})
 	}
 	return n, err
@@ -112,16 +115,17 @@ func (b *Body) Drain() {
 	b.deadline(time.Time{})
 }
 
-// End is the last use of the body, before the answer is written. net/http reads
-// what is left of a short body by itself, without a limit in time: unread says
-// to give it one. A reader that was left behind gets an error now, since
-// net/http would wait for it, and with it the client for its answer.
+// End is the last use of the body, before the answer is written. net/http then
+// reads what is left of a short body by itself, without a limit in time: unread
+// says to give it one. It gets nothing from a body that broke, and a reader that
+// was left behind is sent away, since net/http would wait for it, and with it
+// the client for its answer.
 func (b *Body) End(unread bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ended = true
 	switch {
-	case b.reading:
+	case b.reading, b.err != nil && !errors.Is(b.err, io.EOF):
 		b.deadline(time.Unix(1, 0))
 	case unread && b.err == nil:
 		b.deadline(time.Now().Add(maxDrainTime))

@@ -112,7 +112,7 @@ func Parse(body []byte, announced string, limits Limits) (Manifest, error) {
 		return Manifest{}, err
 	}
 	top, err := readObject("the manifest", body, "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests",
-		"subject", "annotations", "blobs", "name", "tag", "architecture", "fsLayers", "history", "signatures")
+		"subject", "annotations", "blobs", "fsLayers", "history", "signatures")
 	if err != nil {
 		return Manifest{}, err
 	}

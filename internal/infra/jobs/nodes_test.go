@@ -1,0 +1,441 @@
+package jobs_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/berth-registry/berth/internal/infra/clock"
+	"github.com/berth-registry/berth/internal/infra/jobs"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
+)
+
+// TestTwoQueues has two queues share the work, each job done once.
+func TestTwoQueues(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) { shareWork(t, b, b) })
+}
+
+// TestTwoNodes is the same with two handles on one PostgreSQL database.
+func TestTwoNodes(t *testing.T) {
+	url := sqldbtest.PostgresURL(t)
+	first := newBench(t, sqldbtest.OpenPostgres(t, url))
+	second := newBench(t, sqldbtest.OpenPostgres(t, url))
+	shareWork(t, first, second)
+}
+
+func shareWork(t *testing.T, nodes ...*bench) {
+	const n = 200
+	var mu sync.Mutex
+	times, by := map[int64]int{}, map[int]int{}
+	for i, b := range nodes {
+		q := b.queue(quick)
+		q.Handle("share", jobs.Handler{Workers: 4, Run: func(_ context.Context, t jobs.Task) error {
+			mu.Lock()
+			defer mu.Unlock()
+			times[t.ID]++
+			by[i]++
+			return nil
+		}})
+		if i == 0 {
+			for j := range n {
+				b.enqueue(q, jobs.Job{Kind: "share", Payload: j})
+			}
+		}
+		defer b.run(q)()
+	}
+	nodes[0].empty()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(times) != n {
+		t.Errorf("%d jobs ran, want %d", len(times), n)
+	}
+	for id, k := range times {
+		if k != 1 {
+			t.Errorf("the job %d ran %d times", id, k)
+		}
+	}
+	t.Logf("shared as %v", by)
+}
+
+// TestNodeThatDied leaves a running job of an owner that is no more.
+func TestNodeThatDied(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		q := b.queue(quick)
+		h, ran := collector()
+		q.Handle("orphan", h)
+		b.enqueue(q, jobs.Job{Kind: "orphan", UniqueKey: "a"}, jobs.Job{Kind: "orphan", UniqueKey: "b", MaxAttempts: 1})
+		b.exec(`UPDATE job SET state = 1, attempt = 1, owner = 'gone', lease_until = $1`, b.clk.Now().Add(30*time.Second).UnixMicro())
+		b.run(q)
+		nothing(b, ran, "took a job whose lease still runs")
+		b.clk.Advance(30 * time.Second)
+		if got := receive(b, ran, "the job of the node that died"); got.Attempt != 2 {
+			t.Errorf("attempt %d, want 2: the one that killed the node counts", got.Attempt)
+		}
+		b.eventually("the job without attempts left to be dead", func(r []row) bool {
+			return len(r) == 1 && r[0].state == 2 && strings.Contains(r[0].err, "stopped without a word")
+		})
+	})
+}
+
+// TestLateFinish: a node that was cut off for longer than its lease does not
+// touch the job that another one has taken over.
+func TestLateFinish(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		type event struct {
+			node string
+			task jobs.Task
+		}
+		begun := make(chan event, 10)
+		finish := map[string]chan error{"cut off": make(chan error), "healthy": make(chan error)}
+		node := func(name string) *jobs.Queue {
+			q := b.queue(quick)
+			q.Handle("fenced", jobs.Handler{Run: func(_ context.Context, t jobs.Task) error {
+				begun <- event{name, t}
+				return <-finish[name]
+			}})
+			return q
+		}
+		cutOff := node("cut off")
+		b.run(cutOff)
+		b.enqueue(cutOff, jobs.Job{Kind: "fenced"})
+		receive(b, begun, "the first node")
+
+		b.clk.Advance(31 * time.Second) // its next sign of life is ten real seconds away
+		b.run(node("healthy"))
+		// Either of the two takes it, since the first still has its worker busy:
+		// the second.
+		if e := receive(b, begun, "the second node"); e.node != "healthy" || e.task.Attempt != 2 {
+			t.Errorf("taken over by the %s node in attempt %d", e.node, e.task.Attempt)
+		}
+		finish["cut off"] <- nil
+		for end := time.Now().Add(patience); !strings.Contains(b.log.String(), "no longer this node's"); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the first node did not notice:\n%s", b.log)
+			}
+		}
+		if r := b.rows(); len(r) != 1 || r[0].state != 1 || r[0].attempt != 2 {
+			t.Errorf("the late finish changed the job: %+v", r)
+		}
+		finish["healthy"] <- nil
+		b.empty()
+	})
+}
+
+// TestSignsOfLife: a task that takes several leases is not taken over.
+func TestSignsOfLife(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		const lease = 90 * time.Millisecond // signs come three times in that, on the machine's clock
+		begun, finish := make(chan jobs.Task, 10), make(chan error)
+		for range 2 {
+			q := b.queue(jobs.Options{Poll: 5 * time.Millisecond, Lease: lease})
+			q.Handle("long", jobs.Handler{Run: func(_ context.Context, t jobs.Task) error {
+				begun <- t
+				return <-finish
+			}})
+			b.run(q)
+		}
+		b.enqueue(b.queue(quick), jobs.Job{Kind: "long"})
+		receive(b, begun, "the task")
+		for range 5 {
+			b.clk.Advance(lease * 2 / 3)
+			b.eventually("the lease to be renewed", func([]row) bool { return b.number(`SELECT lease_until FROM job`) == b.clk.Now().Add(lease).UnixMicro() })
+		}
+		nothing(b, begun, "the task was taken over")
+		finish <- nil
+		b.empty()
+	})
+}
+
+// TestUnreachableDatabase: a node that cannot renew its leases stops its tasks
+// when others may have them.
+func TestUnreachableDatabase(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		q := b.queue(jobs.Options{Poll: 5 * time.Millisecond, Lease: 90 * time.Millisecond})
+		begun, causes := make(chan jobs.Task, 10), make(chan error, 10)
+		q.Handle("cut off", jobs.Handler{Run: func(ctx context.Context, t jobs.Task) error {
+			begun <- t
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return ctx.Err()
+		}})
+		b.run(q)
+		b.enqueue(q, jobs.Job{Kind: "cut off"})
+		receive(b, begun, "the task")
+		if err := b.db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		nothing(b, causes, "stopped while its lease still ran")
+		b.clk.Advance(90 * time.Millisecond)
+		select {
+		case cause := <-causes:
+			if !strings.Contains(cause.Error(), "another node") {
+				t.Errorf("stopped because of %v", cause)
+			}
+		case <-time.After(patience):
+			t.Fatalf("the task was not stopped:\n%s", b.log)
+		}
+	})
+}
+
+// TestLostLease: the context of a task ends when another node has it.
+func TestLostLease(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		q := b.queue(jobs.Options{Poll: 5 * time.Millisecond, Lease: 90 * time.Millisecond})
+		begun, causes := make(chan jobs.Task, 10), make(chan error, 10)
+		q.Handle("stolen", jobs.Handler{Run: func(ctx context.Context, t jobs.Task) error {
+			begun <- t
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return ctx.Err()
+		}})
+		b.run(q)
+		b.enqueue(q, jobs.Job{Kind: "stolen"})
+		receive(b, begun, "the task")
+		b.exec(`UPDATE job SET owner = 'thief', attempt = 2, lease_until = $1`, b.clk.Now().Add(time.Hour).UnixMicro())
+		if cause := receive(b, causes, "the task to be stopped"); !strings.Contains(cause.Error(), "another node") {
+			t.Errorf("stopped because of %v", cause)
+		}
+		if r := b.rows(); len(r) != 1 || r[0] != (row{state: 1, attempt: 2, owner: "thief"}) {
+			t.Errorf("the job of the thief was changed: %+v", r)
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		q := b.queue(quick)
+		begun, finish := make(chan jobs.Task, 10), make(chan error)
+		q.Handle("drained", jobs.Handler{Run: func(ctx context.Context, t jobs.Task) error {
+			begun <- t
+			err := <-finish
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return err
+		}})
+		stop := b.run(q)
+		b.enqueue(q, jobs.Job{Kind: "drained"}, jobs.Job{Kind: "drained"})
+		receive(b, begun, "the first job")
+		stopped := make(chan struct{})
+		go func() { defer close(stopped); stop() }()
+		nothing(b, stopped, "Run returned before its task had ended")
+		finish <- nil
+		receive(b, stopped, "Run to return")
+		nothing(b, begun, "a job was claimed while stopping")
+		if r := b.rows(); len(r) != 1 || r[0].state != 0 || r[0].attempt != 0 {
+			t.Errorf("left are %+v, want the second job, untouched", r)
+		}
+	})
+}
+
+// TestDrainTimeout gives a job back that takes too long, without counting the
+// attempt.
+func TestDrainTimeout(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		q := b.queue(jobs.Options{Poll: 5 * time.Millisecond, DrainTimeout: 30 * time.Millisecond})
+		begun := make(chan jobs.Task, 10)
+		handler := jobs.Handler{Run: func(ctx context.Context, t jobs.Task) error {
+			begun <- t
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		q.Handle("endless", handler)
+		stop := b.run(q)
+		b.enqueue(q, jobs.Job{Kind: "endless"})
+		receive(b, begun, "the job")
+		stop()
+		if r := b.rows(); len(r) != 1 || r[0] != (row{}) {
+			t.Errorf("left are %+v, want the job given back as it was", r)
+		}
+		other := b.queue(jobs.Options{Poll: 5 * time.Millisecond, DrainTimeout: time.Millisecond})
+		other.Handle("endless", handler)
+		b.run(other)
+		if got := receive(b, begun, "another node"); got.Attempt != 1 {
+			t.Errorf("attempt %d, want 1", got.Attempt)
+		}
+	})
+}
+
+func TestPeriods(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		h, ran := collector()
+		node := func(period time.Duration) func() {
+			q := b.queue(quick)
+			q.Handle("sweep", h)
+			q.Every("sweep", period)
+			return b.run(q)
+		}
+		stops := []func(){node(time.Hour), node(time.Hour)}
+		due := func(at time.Duration) {
+			b.t.Helper()
+			want := b.clk.Now().Add(at).UnixMicro()
+			b.eventually("the period to be set", func([]row) bool { return b.number(`SELECT COALESCE(max(next_at), 0) FROM job_period`) == want })
+		}
+		due(time.Hour)
+		nothing(b, ran, "ran before its first period was over")
+		for range 3 {
+			b.clk.Advance(time.Hour)
+			if got := receive(b, ran, "the periodic job"); string(got.Payload) != "null" {
+				t.Errorf("the payload is %s", got.Payload)
+			}
+			b.empty()
+			nothing(b, ran, "ran twice in one period")
+		}
+		for _, stop := range stops {
+			stop()
+		}
+		b.clk.Advance(50 * time.Hour) // nobody is there
+		stop := node(time.Hour)
+		receive(b, ran, "the job that was missed")
+		b.empty()
+		nothing(b, ran, "missed periods counted more than once")
+		stop()
+
+		stop = node(time.Minute) // a shorter period is in force at once
+		defer stop()
+		due(time.Minute)
+		b.clk.Advance(time.Minute)
+		receive(b, ran, "the job of the shorter period")
+	})
+}
+
+// TestStubbornTask: Run does not wait for ever for a task that ignores its
+// context, and says so.
+func TestStubbornTask(t *testing.T) {
+	b := newBench(t, sqldbtest.SQLite(t))
+	q := b.queue(jobs.Options{Poll: 5 * time.Millisecond, DrainTimeout: time.Millisecond})
+	begun, finish := make(chan jobs.Task, 1), make(chan struct{})
+	q.Handle("stubborn", jobs.Handler{Run: func(_ context.Context, t jobs.Task) error {
+		begun <- t
+		<-finish
+		return nil
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- q.Run(ctx) }()
+	b.enqueue(q, jobs.Job{Kind: "stubborn"})
+	receive(b, begun, "the task")
+	cancel()
+	if err := receive(b, ended, "Run to return"); err == nil {
+		t.Error("Run returned no error although a task still runs")
+	}
+	close(finish)
+	b.empty() // it ended well after all, and could still say so
+}
+
+// countingClock counts how often the queue looks what is due.
+type countingClock struct {
+	clock.Clock
+	asked atomic.Int64
+}
+
+func (c *countingClock) Now() time.Time {
+	c.asked.Add(1)
+	return c.Clock.Now()
+}
+
+// TestNoBusyPolling: between polls a queue is quiet, also when there is more to
+// do than it has workers.
+func TestNoBusyPolling(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		clk := &countingClock{Clock: b.clk}
+		q := jobs.New(b.db, clk, slog.New(slog.DiscardHandler), jobs.Options{Poll: time.Hour, Lease: time.Hour})
+		begun, finish := make(chan jobs.Task, 10), make(chan error)
+		q.Handle("busy", jobs.Handler{Run: func(_ context.Context, t jobs.Task) error {
+			begun <- t
+			return <-finish
+		}})
+		b.run(q)
+		b.enqueue(q, jobs.Job{Kind: "busy"}, jobs.Job{Kind: "busy"}, jobs.Job{Kind: "unknown"})
+		receive(b, begun, "the first job")
+		time.Sleep(glance) // until what the wake-up began is over
+		before := clk.asked.Load()
+		nothing(b, begun, "more than one ran")
+		if n := clk.asked.Load() - before; n != 0 {
+			t.Errorf("the clock was asked %d times while there was nothing to do", n)
+		}
+		finish <- nil
+		receive(b, begun, "the second job")
+		finish <- nil
+	})
+}
+
+// TestKilledNode kills a process with SIGKILL while it works on a job.
+func TestKilledNode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	open := func() *bench {
+		db, err := sqldb.OpenSQLite(t.Context(), sqldb.SQLiteOptions{Path: path, Durable: true, Exclusive: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newBench(t, db)
+	}
+	b := open()
+	b.enqueue(jobs.New(b.db, clock.System{}, slog.New(slog.DiscardHandler), jobs.Options{}), jobs.Job{Kind: "deadly", Payload: "x"})
+	if err := b.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$")
+	cmd.Env = append(os.Environ(), "JOBS_CHILD="+path)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "running\n" {
+		t.Fatalf("the other process said %q, %v", line, err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+
+	b = open()
+	defer b.db.Close()
+	if r := b.rows(); len(r) != 1 || r[0].state != 1 {
+		t.Fatalf("the killed process left %+v, want a running job", r)
+	}
+	q := jobs.New(b.db, clock.System{}, slog.New(slog.NewTextHandler(b.log, nil)), childOptions)
+	h, ran := collector()
+	q.Handle("deadly", h)
+	stop := b.run(q)
+	if got := receive(b, ran, "the job of the killed process"); got.Attempt != 2 || string(got.Payload) != `"x"` {
+		t.Errorf("ran with %s in attempt %d", got.Payload, got.Attempt)
+	}
+	b.empty()
+	stop()
+}
+
+var childOptions = jobs.Options{Poll: 5 * time.Millisecond, Lease: time.Second}
+
+// TestChild is the process that TestKilledNode kills; by itself it does nothing
+// and checks nothing.
+func TestChild(t *testing.T) {
+	path, child := os.LookupEnv("JOBS_CHILD")
+	if !child {
+		return
+	}
+	db, err := sqldb.OpenSQLite(t.Context(), sqldb.SQLiteOptions{Path: path, Durable: true, Exclusive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := jobs.New(db, clock.System{}, slog.New(slog.DiscardHandler), childOptions)
+	q.Handle("deadly", jobs.Handler{Run: func(context.Context, jobs.Task) error {
+		fmt.Println("running")
+		select {}
+	}})
+	t.Fatal(q.Run(t.Context()))
+}
