@@ -52,8 +52,8 @@ type versionCommand struct{}
 
 // Run prints the version.
 func (versionCommand) Run() error {
-	fmt.Println("berth", version())
-	return nil
+	_, err := fmt.Println("berth", version())
+	return err
 }
 
 // version is the module's version, or the commit it was built from.

@@ -24,7 +24,7 @@ func (x *exchange) record(out any, failed WireError) {
 		EventSource:       x.route.service.EventSource,
 		EventName:         operationLabel(x.route.operation),
 		Region:            x.call.Region,
-		Principal:         x.call.Principal,
+		Principal:         audit.Identity(x.call.Principal),
 		Account:           x.call.Principal.Account,
 		UserAgent:         cut(x.call.UserAgent),
 		RequestID:         x.call.RequestID,

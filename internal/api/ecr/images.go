@@ -160,7 +160,9 @@ func (a *API) pageOf(scope string, token *string) (image.Cursor, error) {
 	return image.Cursor(text), err
 }
 
-func (a *API) nextPage(scope string, next image.Cursor) *string { return a.pageToken(scope, string(next)) }
+func (a *API) nextPage(scope string, next image.Cursor) *string {
+	return a.pageToken(scope, string(next))
+}
 
 func (a *API) listImages(ctx context.Context, c *aws.Call, in *ListImagesInput) (*ListImagesOutput, error) {
 	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)

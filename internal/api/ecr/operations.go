@@ -25,7 +25,7 @@ func (a *API) Service() aws.Service {
 		BodyLimits: map[string]int64{
 			"UploadLayerPart": aws.LayerPartBodyLimit, "PutImage": aws.ManifestBodyLimit,
 		},
-		Operations:   a.operations(),
+		Operations: a.operations(),
 	}
 }
 

@@ -318,7 +318,7 @@ func (a *API) record(ctx context.Context, c *call, the row, resp response, p *pr
 	}
 	e := audit.Entry{
 		Time: c.at, EventSource: "ecr.amazonaws.com", EventName: the.Name,
-		Region: c.registry.Region, Principal: c.caller, Account: c.registry.Account,
+		Region: c.registry.Region, Principal: audit.Identity(c.caller), Account: c.registry.Account,
 		UserAgent: c.r.UserAgent(), RequestID: c.requestID, ReadOnly: the.ReadOnly,
 		RequestParameters: a.marshal(c.params),
 	}

@@ -9,13 +9,21 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/name"
-	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
+
+// Identity is the caller of a recorded call: what principal.Principal says.
+type Identity struct {
+	Account     name.AccountID
+	ARN         string
+	ID          string
+	AccessKeyID string
+}
 
 // Entry is one call, answered or refused.
 type Entry struct {
@@ -24,7 +32,7 @@ type Entry struct {
 	EventName   string // the operation
 	Region      name.Region
 	// Principal is zero when the caller could not be told.
-	Principal principal.Principal
+	Principal Identity
 	// Account owns the trail that the record belongs to: the account of the
 	// addressed registry.
 	Account   name.AccountID
@@ -195,7 +203,7 @@ func recordOf(e Entry) record {
 	r.UserIdentity = identity{Type: "Unknown"}
 	if p := e.Principal; p.ARN != "" {
 		r.UserIdentity = identity{Type: "IAMUser", PrincipalID: p.ID, ARN: p.ARN, AccountID: string(p.Account), AccessKeyID: p.AccessKeyID}
-		if p.IsRoot() {
+		if strings.HasSuffix(p.ARN, ":root") {
 			r.UserIdentity.Type = "Root"
 		}
 	}

@@ -124,7 +124,7 @@ func dockerRefusals(t *testing.T, f *fixture, b *harness.Box, image string) {
 
 	b.Run("docker", "logout", f.Host)
 	b.Refused("no basic auth credentials", "docker", "pull", image)
-	b.Refused("no basic auth credentials", "docker", "push", image)
+	b.Refused("no basic auth credentials", "docker", "push", f.ref("docker/other", ":v1"))
 }
 
 func dockerManifest(t *testing.T, f *fixture) {
@@ -141,7 +141,7 @@ func dockerManifest(t *testing.T, f *fixture) {
 		args = append(args, ref)
 	}
 	b.Run("docker", args...)
-	b.Run("docker", "manifest", "annotate", "--variant", "v8", list, f.ref("docker/multi", ":arm64"))
+	b.Run("docker", "manifest", "annotate", "--arch", "arm64", "--variant", "v8", list, f.ref("docker/multi", ":arm64"))
 	digest := b.Run("docker", "manifest", "push", "--insecure", list)
 	stored := f.registry.Verify(t, "docker/multi", "list")
 	same(t, "docker manifest push", digest, stored.Digest)

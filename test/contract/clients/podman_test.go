@@ -53,7 +53,7 @@ func podman(t *testing.T, f *fixture) {
 	b.Run("podman", "manifest", "create", list)
 	for i, arch := range []string{"amd64", "arm64"} {
 		one := b.Run("podman", "import", "--quiet", "--arch", arch, b.Write(arch+".tar", harness.Tar(t, "file", harness.Random(uint64(20+i), 5000))))
-		b.Run("podman", "manifest", "add", list, "containers-storage:"+one)
+		b.Run("podman", "manifest", "add", list, "containers-storage:"+strings.TrimPrefix(one, "sha256:"))
 	}
 	b.Run("podman", "manifest", "push", "--all", "--tls-verify=false", "--format", "oci", "--digestfile", b.Path("digest"), list, "docker://"+list)
 	multi := f.registry.Verify(t, "podman/multi", "list")

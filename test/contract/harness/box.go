@@ -65,9 +65,13 @@ func NewBox(t testing.TB, programs ...string) *Box {
 	return b
 }
 
-// need fails the test when a program is not installed.
+// need finds a program, and fails the test when it is not installed. A path is
+// taken as it is.
 func (b *Box) need(program string) string {
 	b.t.Helper()
+	if filepath.IsAbs(program) {
+		return program
+	}
 	for _, dir := range filepath.SplitList(b.Getenv("PATH")) {
 		path := filepath.Join(dir, program)
 		if info, err := os.Stat(path); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
