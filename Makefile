@@ -79,15 +79,24 @@ check-arch:
 .PHONY: test-unit
 test-unit: ## unit tests, with the race detector
 	$(call header,Unit tests)
-	go test -race -shuffle=on $$(go list ./... | grep -v '/test/contract/')
+	go test -race -shuffle=on $$(go list ./... | grep -v '/berth/test/')
 	for module in $(CODE_MODULES); do go -C "$$module" test -race -shuffle=on ./...; done
 
 .PHONY: test-contract
-test-contract: ## the suites of test/contract, against servers that they start
+test-contract: ## suites and crashes from outside, against servers that they start
 	$(call header,Contract tests)
-	go test -shuffle=on $$(go list ./test/contract/... | grep -v '/clients')
+	go test -shuffle=on -timeout 30m $$(go list ./test/... | grep -v '/test/contract/clients')
 
 .PHONY: test-clients
 test-clients: ## real clients against a server
 	$(call header,Real clients)
 	go test -count=1 -timeout 30m ./test/contract/clients/...
+
+# The long forms, for before a release.
+
+ROUNDS ?= 50
+
+.PHONY: crash
+crash: ## kill the server ROUNDS times (50) while clients push; make test does 3
+	$(call header,Crashes)
+	go test -count=1 -timeout 0 -v ./test/crash -rounds $(ROUNDS)

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 wrong=$(git ls-files -z --cached --others --exclude-standard -- '*.go' | while IFS= read -r -d '' file; do
-	[[ -f $file ]] && printf '%s\0' "$file"
+	if [[ -f $file ]]; then printf '%s\0' "$file"; fi
 done | xargs -0 -r gofmt -l)
 if [[ $wrong ]]; then
 	printf 'Not formatted; run gofmt -w on:\n%s\n' "$wrong" >&2

@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/before"
 git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
-	[[ -f $file ]] && printf '%s\0' "$file"
+	if [[ -f $file ]]; then printf '%s\0' "$file"; fi
 done | xargs -0 cp --parents -t "$work/before"
 cp -R "$work/before" "$work/after"
 make -C "$work/after" --no-print-directory --silent generate

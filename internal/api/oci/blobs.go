@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -42,11 +43,13 @@ func (a *API) digest(parameter, text string) (name.Digest, error) {
 // etag is the validator of content that its digest names.
 func etag(d name.Digest) string { return `"` + string(d) + `"` }
 
+// safeRE are media types that no browser renders.
+var safeRE = regexp.MustCompile(`^application/(vnd\.[A-Za-z0-9.+_-]+|json)$`)
+
 // safeMediaType is the media type to serve a blob with. Who pushes a manifest
-// chooses it, so only types that no browser renders are passed on: the
-// registry may share its origin with the console.
+// chooses it, and the registry may share its origin with the console.
 func safeMediaType(t string) string {
-	if strings.HasPrefix(t, "application/vnd.") && !strings.Contains(t, "+xml") || t == "application/json" {
+	if safeRE.MatchString(t) && !strings.Contains(t, "+xml") {
 		return t
 	}
 	return "application/octet-stream"

@@ -14,7 +14,7 @@ type catalogDocument struct {
 
 // catalogNeeds: listing a registry is DescribeRepositories on all of them.
 func catalogNeeds(c *call) []authz.Need {
-	return []authz.Need{{Action: actDescribeRepositories, Resource: c.registry.RepositoryARN("*")}}
+	return []authz.Need{{Action: "ecr:DescribeRepositories", Resource: c.registry.RepositoryARN("*")}}
 }
 
 // catalog lists a page of the registry's repositories, in byte order; `last` is

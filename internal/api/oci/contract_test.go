@@ -1,6 +1,7 @@
 package oci_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -9,14 +10,38 @@ import (
 	contract "github.com/berth-registry/berth/test/contract/oci"
 )
 
+const contractStall = 400 * time.Millisecond
+
 // TestContract runs the contract of the data plane over the domain as it is.
 func TestContract(t *testing.T) {
-	const stall = 400 * time.Millisecond
-	w := newWorld(t, func(c *oci.Config) { c.Stall = stall })
+	w := newWorld(t, func(c *oci.Config) { c.Stall = contractStall })
+	contract.Run(t, w.target(t))
+}
+
+// TestContractOverHTTP2 does so over a protocol whose deadlines and broken
+// bodies are another implementation's.
+func TestContractOverHTTP2(t *testing.T) {
+	w := newWorld(t, func(c *oci.Config) { c.Stall = contractStall })
+	server := w.overHTTP2(t)
+	target := w.target(t)
+	target.BaseURL, target.Client = server.URL, server.Client()
+	resp, err := target.Client.Get(server.URL + "/v2/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil || resp.ProtoMajor != 2 {
+		t.Fatalf("the server speaks %s: %v", resp.Proto, err)
+	}
+	target.Client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	contract.Run(t, target)
+}
+
+func (w *world) target(t *testing.T) contract.Target {
+	t.Helper()
 	expired := w.token(t, account, region)
 	w.clock.Advance(principal.TokenLife)
-	contract.Run(t, contract.Target{
+	return contract.Target{
 		BaseURL: w.url, Authorization: w.token(t, account, region), Repo1: "team/one", Repo2: "team/two", ImmutableRepo: "team/fixed",
-		Refused: []string{w.token(t, account, other)}, Expired: expired, Foreign: w.token(t, foreign, region), Stall: stall,
-	})
+		Refused: []string{w.token(t, account, other)}, Expired: expired, Foreign: w.token(t, foreign, region), Stall: contractStall,
+	}
 }

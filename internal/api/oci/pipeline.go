@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -133,12 +132,13 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Amzn-Requestid", c.requestID)
 
 	the, resp, err := a.answer(ctx, c)
-	var first []byte // of streamed content
+	answer := transfer.Answer{Status: resp.status, Header: resp.header, Body: resp.body, Size: resp.size}
 	if err == nil && resp.content != nil {
 		defer func() { _ = resp.content.Close() }() // it was only read
 		buffer := a.buffers.Get().(*[]byte)
 		defer a.buffers.Put(buffer)
-		first, err = transfer.Begin(resp.content, resp.size, *buffer)
+		answer.Content = resp.content
+		err = answer.Begin(*buffer)
 	}
 	// The record comes before the answer, so that nobody acts on an answer
 	// that the trail does not have.
@@ -149,7 +149,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.record(ctx, c, the, resp, nil)
-	a.write(w, rc, c, resp, first)
+	c.body.End(c.hasBody() && resp.content == nil)
+	if err := answer.Write(w, rc, r.Method, a.c.Stall); err != nil {
+		a.brokeOff(c, err)
+	}
 }
 
 // answer takes the request through everything up to its row's answer. A panic
@@ -170,7 +173,7 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 	if c.caller, err = a.authenticate(ctx, c.r, c.registry.Region); err != nil {
 		return row{}, response{}, err
 	}
-	the, open, ok := a.table.find(c.Kind, c.r.Method)
+	the, ok = a.table.find(c.Kind, c.r.Method)
 	switch {
 	case !ok && a.table.allow[c.Kind] == "":
 		return row{}, response{}, &problem{status: http.StatusNotFound, code: codeUnsupported, message: "There is no such path in this API"}
@@ -179,9 +182,9 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 			status: http.StatusMethodNotAllowed, code: codeUnsupported,
 			message: "This path does not take the method", allow: a.table.allow[c.Kind],
 		}
-	case open.Do != nil:
-		resp, err = open.Do(a, ctx, c)
-		return row{}, resp, err
+	case the.Needs == nil: // an open row
+		resp, err = the.Do(a, ctx, c)
+		return the, resp, err
 	}
 	if !the.AnyRegistry {
 		if c.repo, err = name.ParseRepository(c.Name); err != nil {
@@ -275,32 +278,8 @@ func (a *API) refuse(w http.ResponseWriter, c *call, resp response, p problem) {
 	writeProblem(w, p)
 }
 
-// write sends the answer of a call that succeeded. What goes wrong now is for
-// the log: the client sees fewer bytes than announced, or has gone.
-func (a *API) write(w http.ResponseWriter, rc *http.ResponseController, c *call, resp response, first []byte) {
-	c.body.End(c.hasBody() && resp.content == nil)
-	h := w.Header()
-	maps.Copy(h, resp.header)
-	if resp.status != http.StatusNoContent && resp.status != http.StatusNotModified {
-		h.Set("Content-Length", strconv.FormatInt(resp.size, 10))
-	}
-	w.WriteHeader(resp.status)
-	if resp.size == 0 || c.r.Method == http.MethodHead || resp.status == http.StatusNotModified {
-		return
-	}
-	out := transfer.NewWriter(w, rc, a.c.Stall)
-	var err error
-	if resp.content != nil {
-		err = transfer.Send(out, resp.content, resp.size, first)
-	} else {
-		_, err = out.Write(resp.body)
-	}
-	if err == nil {
-		err = out.Finish()
-	}
-	if err == nil {
-		return
-	}
+// brokeOff logs an answer that was not sent whole.
+func (a *API) brokeOff(c *call, err error) {
 	level := slog.LevelInfo
 	var failure *transfer.ContentError
 	if errors.As(err, &failure) && c.r.Context().Err() == nil {

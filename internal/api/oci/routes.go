@@ -94,55 +94,35 @@ func onRepository(actions ...string) func(*call) []authz.Need {
 	}
 }
 
-// The actions that the rows need, by the table of the ECR user guide that
-// says which docker step needs which permission.
-const (
-	actBatchCheckLayerAvailability = "ecr:BatchCheckLayerAvailability"
-	actBatchDeleteImage            = "ecr:BatchDeleteImage"
-	actBatchGetImage               = "ecr:BatchGetImage"
-	actCompleteLayerUpload         = "ecr:CompleteLayerUpload"
-	actDescribeRepositories        = "ecr:DescribeRepositories"
-	actGetDownloadURLForLayer      = "ecr:GetDownloadUrlForLayer"
-	actInitiateLayerUpload         = "ecr:InitiateLayerUpload"
-	actListImages                  = "ecr:ListImages"
-	actPutImage                    = "ecr:PutImage"
-	actUploadLayerPart             = "ecr:UploadLayerPart"
-)
-
-// rows is the whole API, but for the version check.
+// rows is the whole API, but for the version check. What a row needs is by the
+// ECR user guide's table of docker steps and permissions.
 func rows() []row {
 	return []row{
 		{Method: http.MethodGet, Kind: path.Catalog, Name: "DescribeRepositories", ReadOnly: true, AnyRegistry: true, Needs: catalogNeeds, Do: (*API).catalog},
 
-		{Method: http.MethodGet, Kind: path.Tags, Name: "ListImages", ReadOnly: true, Needs: onRepository(actListImages), Do: (*API).listTags},
-		{Method: http.MethodGet, Kind: path.Referrers, Name: "ListImageReferrers", ReadOnly: true, Needs: onRepository(actBatchGetImage), Do: (*API).listReferrers},
+		{Method: http.MethodGet, Kind: path.Tags, Name: "ListImages", ReadOnly: true, Needs: onRepository("ecr:ListImages"), Do: (*API).listTags},
+		{Method: http.MethodGet, Kind: path.Referrers, Name: "ListImageReferrers", ReadOnly: true, Needs: onRepository("ecr:BatchGetImage"), Do: (*API).listReferrers},
 
-		{Method: http.MethodGet, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository(actBatchGetImage), Do: (*API).getManifest},
-		{Method: http.MethodHead, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository(actBatchGetImage), Do: (*API).headManifest},
-		{Method: http.MethodPut, Kind: path.Manifest, Name: "PutImage", Needs: onRepository(actPutImage), Do: (*API).putManifest},
-		{Method: http.MethodDelete, Kind: path.Manifest, Name: "BatchDeleteImage", Needs: onRepository(actBatchDeleteImage), Do: (*API).deleteManifest},
+		{Method: http.MethodGet, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository("ecr:BatchGetImage"), Do: (*API).getManifest},
+		{Method: http.MethodHead, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository("ecr:BatchGetImage"), Do: (*API).headManifest},
+		{Method: http.MethodPut, Kind: path.Manifest, Name: "PutImage", Needs: onRepository("ecr:PutImage"), Do: (*API).putManifest},
+		{Method: http.MethodDelete, Kind: path.Manifest, Name: "BatchDeleteImage", Needs: onRepository("ecr:BatchDeleteImage"), Do: (*API).deleteManifest},
 
-		{Method: http.MethodGet, Kind: path.Blob, Name: "GetDownloadUrlForLayer", ReadOnly: true, Needs: onRepository(actGetDownloadURLForLayer), Do: (*API).getBlob},
-		{Method: http.MethodHead, Kind: path.Blob, Name: "BatchCheckLayerAvailability", ReadOnly: true, Needs: onRepository(actBatchCheckLayerAvailability), Do: (*API).headBlob},
-		{Method: http.MethodDelete, Kind: path.Blob, Name: "BatchDeleteImage", Needs: onRepository(actBatchDeleteImage), Do: (*API).deleteBlob},
+		{Method: http.MethodGet, Kind: path.Blob, Name: "GetDownloadUrlForLayer", ReadOnly: true, Needs: onRepository("ecr:GetDownloadUrlForLayer"), Do: (*API).getBlob},
+		{Method: http.MethodHead, Kind: path.Blob, Name: "BatchCheckLayerAvailability", ReadOnly: true, Needs: onRepository("ecr:BatchCheckLayerAvailability"), Do: (*API).headBlob},
+		{Method: http.MethodDelete, Kind: path.Blob, Name: "BatchDeleteImage", Needs: onRepository("ecr:BatchDeleteImage"), Do: (*API).deleteBlob},
 
 		{Method: http.MethodPost, Kind: path.Uploads, Name: "InitiateLayerUpload", Needs: startNeeds, MayAlso: mountNeeds, Do: (*API).startUpload},
-		{Method: http.MethodGet, Kind: path.Upload, Name: "UploadLayerPart", ReadOnly: true, Needs: onRepository(actUploadLayerPart), Do: (*API).uploadStatus},
-		{Method: http.MethodPatch, Kind: path.Upload, Name: "UploadLayerPart", Needs: onRepository(actUploadLayerPart), Do: (*API).patchUpload},
+		{Method: http.MethodGet, Kind: path.Upload, Name: "UploadLayerPart", ReadOnly: true, Needs: onRepository("ecr:UploadLayerPart"), Do: (*API).uploadStatus},
+		{Method: http.MethodPatch, Kind: path.Upload, Name: "UploadLayerPart", Needs: onRepository("ecr:UploadLayerPart"), Do: (*API).patchUpload},
 		{Method: http.MethodPut, Kind: path.Upload, Name: "CompleteLayerUpload", Needs: finishNeeds, Do: (*API).finishUpload},
-		{Method: http.MethodDelete, Kind: path.Upload, Name: "InitiateLayerUpload", Needs: onRepository(actInitiateLayerUpload), Do: (*API).cancelUpload},
+		{Method: http.MethodDelete, Kind: path.Upload, Name: "InitiateLayerUpload", Needs: onRepository("ecr:InitiateLayerUpload"), Do: (*API).cancelUpload},
 	}
 }
 
-// openRow is a route that needs a valid token and nothing else.
-type openRow struct {
-	Method string
-	Kind   path.Kind
-	Do     func(*API, context.Context, *call) (response, error)
-}
-
-func openRows() []openRow {
-	return []openRow{{Method: http.MethodGet, Kind: path.Base, Do: (*API).version}}
+// openRows need a valid token and nothing else.
+func openRows() []row {
+	return []row{{Method: http.MethodGet, Kind: path.Base, Do: (*API).version}}
 }
 
 // version answers the version check, which is how clients try a token.
@@ -158,28 +138,23 @@ type routeKey struct {
 // table finds the row of a request.
 type table struct {
 	rows  map[routeKey]row
-	open  map[routeKey]openRow
 	allow map[path.Kind]string
 }
 
-// newTable builds the table. It refuses a row without Needs, and a second row
-// for the same method and kind.
-func newTable(rows []row, open []openRow) (table, error) {
-	t := table{rows: map[routeKey]row{}, open: map[routeKey]openRow{}, allow: map[path.Kind]string{}}
+// newTable builds the table. It refuses a row without Needs that is not among
+// the open ones, and a second row for the same method and kind.
+func newTable(rows, open []row) (table, error) {
+	t := table{rows: map[routeKey]row{}, allow: map[path.Kind]string{}}
 	methods := map[path.Kind][]string{}
-	for _, o := range open {
-		t.open[routeKey{o.Kind, o.Method}] = o
-		methods[o.Kind] = append(methods[o.Kind], o.Method)
-	}
 	for _, r := range rows {
+		if r.Needs == nil || r.Name == "" {
+			return table{}, fmt.Errorf("the route %s for %q says no needs, or no name", r.Method, r.Name)
+		}
+	}
+	for _, r := range slices.Concat(rows, open) {
 		key := routeKey{r.Kind, r.Method}
-		switch _, twice := t.rows[key]; {
-		case r.Needs == nil:
-			return table{}, fmt.Errorf("the route %s for %s says no needs", r.Method, r.Name)
-		case r.Do == nil || r.Name == "":
-			return table{}, fmt.Errorf("the route %s for %q is not whole", r.Method, r.Name)
-		case twice:
-			return table{}, fmt.Errorf("the route %s for %s stands twice", r.Method, r.Name)
+		if _, twice := t.rows[key]; twice || r.Do == nil {
+			return table{}, fmt.Errorf("the route %s for %q stands twice, or does nothing", r.Method, r.Name)
 		}
 		t.rows[key] = r
 		methods[r.Kind] = append(methods[r.Kind], r.Method)
@@ -196,16 +171,10 @@ func newTable(rows []row, open []openRow) (table, error) {
 
 // find returns the row of a request, a GET row for a HEAD that has none of its
 // own: net/http leaves out the body.
-func (t table) find(k path.Kind, method string) (row, openRow, bool) {
-	key := routeKey{k, method}
-	if r, ok := t.rows[key]; ok {
-		return r, openRow{}, true
+func (t table) find(k path.Kind, method string) (row, bool) {
+	r, ok := t.rows[routeKey{k, method}]
+	if !ok && method == http.MethodHead {
+		r, ok = t.rows[routeKey{k, http.MethodGet}]
 	}
-	if o, ok := t.open[key]; ok {
-		return row{}, o, true
-	}
-	if method == http.MethodHead {
-		return t.find(k, http.MethodGet)
-	}
-	return row{}, openRow{}, false
+	return r, ok
 }

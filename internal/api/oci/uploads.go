@@ -17,17 +17,17 @@ import (
 // startNeeds: a POST that brings the whole blob is three operations in one.
 func startNeeds(c *call) []authz.Need {
 	if _, whole := c.query("digest"); whole {
-		return onRepository(actInitiateLayerUpload, actUploadLayerPart, actCompleteLayerUpload)(c)
+		return onRepository("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload")(c)
 	}
-	return onRepository(actInitiateLayerUpload)(c)
+	return onRepository("ecr:InitiateLayerUpload")(c)
 }
 
 // finishNeeds: a PUT that brings bytes uploads them too.
 func finishNeeds(c *call) []authz.Need {
 	if c.hasBody() {
-		return onRepository(actCompleteLayerUpload, actUploadLayerPart)(c)
+		return onRepository("ecr:CompleteLayerUpload", "ecr:UploadLayerPart")(c)
 	}
-	return onRepository(actCompleteLayerUpload)(c)
+	return onRepository("ecr:CompleteLayerUpload")(c)
 }
 
 // mountNeeds: mounting reads the layer from the other repository.
@@ -38,7 +38,7 @@ func mountNeeds(c *call) []authz.Need {
 	if !wanted || !named || err != nil {
 		return nil
 	}
-	return []authz.Need{{Action: actGetDownloadURLForLayer, Resource: c.registry.RepositoryARN(source)}}
+	return []authz.Need{{Action: "ecr:GetDownloadUrlForLayer", Resource: c.registry.RepositoryARN(source)}}
 }
 
 // startUpload opens an upload, mounts a layer, or takes a whole one.

@@ -115,7 +115,12 @@ func newWorld(t *testing.T, change func(*oci.Config)) *world {
 		must(err)
 	}
 	w.config = oci.Config{
-		Resolve:    func(r *http.Request) (name.Registry, string, bool) { return here(), "http://" + r.Host, true },
+		Resolve: func(r *http.Request) (name.Registry, string, bool) {
+			if r.TLS != nil {
+				return here(), "https://" + r.Host, true
+			}
+			return here(), "http://" + r.Host, true
+		},
 		Tokens:     w.principals,
 		Authorizer: authz.Root{}, Repositories: w.repositories, Layers: layers, Images: images,
 		Audit: w.audit, Log: log, Clock: w.clock, ManifestBytes: limits.ManifestBytes, Mounting: true,
@@ -129,6 +134,16 @@ func newWorld(t *testing.T, change func(*oci.Config)) *world {
 	t.Cleanup(server.Close)
 	w.url = server.URL
 	return w
+}
+
+// overHTTP2 serves the same world over TLS and HTTP/2.
+func (w *world) overHTTP2(t *testing.T) *httptest.Server {
+	t.Helper()
+	server := httptest.NewUnstartedServer(w.api)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server
 }
 
 func here() name.Registry { return name.Registry{Account: account, Region: region} }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -204,69 +202,4 @@ func (s *Service) empty(ctx context.Context, c *Collected) error {
 		more = len(page) == pageSize
 	}
 	return failed
-}
-
-// Expire removes uploads that nobody has written to for Config.UploadLife, with
-// their objects, and says how many. One upload's failure does not stop the
-// others; all failures come back joined.
-func (s *Service) Expire(ctx context.Context) (int64, error) {
-	var expired int64
-	var failed error
-	now := s.clock.Now()
-	last := upload{expiresAt: -1}
-	for more := true; more && ctx.Err() == nil; {
-		var page []upload
-		err := s.volatile.View(ctx, func(tx *sqldb.Tx) error {
-			var err error
-			page, err = sqldb.Collect(ctx, tx, scanUpload, `SELECT `+uploadColumns+` FROM upload
-				WHERE expires_at <= $1 AND (expires_at, id) > ($2, $3) ORDER BY expires_at, id LIMIT $4`,
-				now.UnixMicro(), last.expiresAt, last.id, pageSize)
-			return err
-		})
-		if err != nil {
-			return expired, errors.Join(failed, err)
-		}
-		for _, u := range page {
-			last = u
-			if _, served := s.store(u.region); !served {
-				continue
-			}
-			ok, err := s.expire(ctx, u, now)
-			failed = errors.Join(failed, err)
-			if ok && err == nil {
-				expired++
-			}
-		}
-		more = len(page) == pageSize
-	}
-	if expired > 0 {
-		s.log.InfoContext(ctx, "abandoned uploads were removed", "uploads", expired)
-	}
-	return expired, errors.Join(failed, ctx.Err())
-}
-
-// expire removes one upload, closed or not: a closed one is the rest of a
-// Complete that did not come to its end, or of one that did and was not tidied
-// up, whose object discard leaves to its blob.
-func (s *Service) expire(ctx context.Context, u upload, now time.Time) (bool, error) {
-	token := uuid.NewString()
-	var n int64
-	err := s.volatile.Update(ctx, func(tx *sqldb.Tx) error {
-		var err error
-		n, err = tx.Exec(ctx, `UPDATE upload SET closed = TRUE, writer = $2, writer_until = $3
-			WHERE id = $1 AND expires_at <= $4 AND (writer = '' OR writer_until < $5)`,
-			u.id, token, now.Add(s.timing.lease).UnixMicro(), now.UnixMicro(), now.Add(-s.timing.skew).UnixMicro())
-		return err
-	})
-	if err != nil || n == 0 {
-		return false, err
-	}
-	if err := s.discard(ctx, u.region, u.objectKey); err != nil {
-		return false, err
-	}
-	err = s.volatile.Update(ctx, func(tx *sqldb.Tx) error {
-		_, err := tx.Exec(ctx, `DELETE FROM upload WHERE id = $1 AND writer = $2`, u.id, token)
-		return err
-	})
-	return err == nil, err
 }

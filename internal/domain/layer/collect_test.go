@@ -278,7 +278,7 @@ func TestVerify(t *testing.T) {
 		}))
 		want := map[ProblemKind][]string{
 			ObjectMissing: {objectOf(missing)}, ObjectDamaged: {objectOf(short)}, DigestWrong: {objectOf(wrong)}, RegionUnserved: {objectOf(away)},
-			ObjectUnreferenced: {"stray"}, ObjectGarbage: {"waits"}, UploadUnfinished: {w.snapshot()[0].objectKey},
+			ObjectUnreferenced: {"stray"}, ObjectGarbage: {"waits"}, UploadUnfinished: {w.unfinished()},
 		}
 		if !reflect.DeepEqual(found, want) {
 			t.Errorf("got %v\nwant %v", found, want)

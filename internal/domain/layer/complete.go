@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
@@ -29,23 +30,13 @@ import (
 // says. errs.UploadNotFound also for an upload that is complete already.
 // MediaType and Referenced of the answer are not filled in.
 func (s *Service) Complete(ctx context.Context, r repository.Repository, id string, digests []name.Digest, c Chunk, body io.Reader, o CompleteOptions) (Layer, error) {
-	ctx, ses, err := s.acquire(ctx, r, id)
+	in, err := s.uploads.Receive(ctx, r, id, c, body)
 	if err != nil {
 		return Layer{}, err
 	}
-	defer s.release(ctx, ses)
-	in, err := s.receive(ctx, ses, c, body)
-	if err != nil {
-		return Layer{}, err
-	}
-	defer in.close()
-
-	whole := ses.row
-	if in.n > 0 {
-		whole.addPart(in.n, false, s.limits.MinPartBytes)
-	}
-	if err := s.refuse(ses, whole, o); err != nil {
-		s.dropFirst(ctx, in)
+	defer in.Release(ctx)
+	if err := s.refuse(r, id, in, o); err != nil {
+		in.Drop(ctx)
 		return Layer{}, err
 	}
 
@@ -53,39 +44,43 @@ func (s *Service) Complete(ctx context.Context, r repository.Repository, id stri
 	// brought to its end, so that its next try finds the layer.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(finishLimit, s.uploadLife/2))
 	defer cancel()
-	want := choose(digests, in.digest())
+	want := choose(digests, in.Digest())
 	if len(want) == 0 {
-		in.close()
-		s.discardUpload(ctx, ses)
+		in.Destroy(ctx)
 		return Layer{}, mismatch()
 	}
-	obj, err := s.finish(ctx, ses, in)
+	obj, err := in.Finish(ctx)
 	if err != nil {
 		return Layer{}, err
 	}
-	if obj.Size != whole.received {
-		return Layer{}, fmt.Errorf("object %s has %d bytes, its upload %d", obj.Key, obj.Size, whole.received)
+	if obj.Size != in.Size() {
+		return Layer{}, fmt.Errorf("object %s has %d bytes, its upload %d", obj.Key, obj.Size, in.Size())
 	}
-	d, err := s.prove(ctx, ses, in, obj, want)
+	d, err := s.prove(ctx, in, obj, want)
 	if err != nil {
-		return Layer{}, s.abandon(ctx, ses, err)
+		return Layer{}, s.abandon(ctx, in, err)
 	}
 	l, spare, err := s.record(ctx, r, d, obj, o)
 	if err != nil {
-		return Layer{}, s.abandon(ctx, ses, err)
+		return Layer{}, s.abandon(ctx, in, err)
 	}
-	s.tidy(ctx, ses, spare)
+	// What fails from here on is done by the periodic work.
+	if spare != "" {
+		if err := s.bury(ctx, in.Region(), spare); err != nil {
+			s.log.WarnContext(ctx, "an object that is not needed was not removed and is left to the collector", "object", spare, "error", err)
+		}
+	}
+	in.Forget(ctx)
 	return l, nil
 }
 
 // refuse applies the ECR API's own rules.
-func (s *Service) refuse(ses *session, whole upload, o CompleteOptions) error {
-	r := ses.repository
+func (s *Service) refuse(r repository.Repository, id string, in *upload.Received, o CompleteOptions) error {
 	switch {
-	case o.RefuseEmpty && whole.received == 0:
+	case o.RefuseEmpty && in.Size() == 0:
 		return errs.New(errs.UploadEmpty, "The upload with id '%s' in the repository with name '%s' in registry with id '%s' cannot be completed because it does not have any parts",
-			whole.id, r.Name, r.Registry.Account)
-	case o.RefuseSmallParts && whole.smallPart:
+			id, r.Name, r.Registry.Account)
+	case o.RefuseSmallParts && in.SmallPart():
 		return errs.New(errs.LayerPartTooSmall, "All layer parts except the last part should be at least %dMB", s.limits.MinPartBytes>>20)
 	}
 	return nil
@@ -104,63 +99,29 @@ func choose(given []name.Digest, computed name.Digest) []name.Digest {
 	return slices.DeleteFunc(slices.Clone(given), func(d name.Digest) bool { return d.Algorithm() != "sha512" })
 }
 
-// finish closes the row, for ever, and then makes the object durable. Only a
-// failure to do so opens the row again, at the state that it had before: no
-// later one was ever used. A crash in between costs the client this upload.
-func (s *Service) finish(ctx context.Context, ses *session, in *intake) (blobstore.Object, error) {
-	if err := s.closeRow(ctx, ses); err != nil {
-		return blobstore.Object{}, err
-	}
-	err := s.openWriter(ctx, in)
-	if errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt) {
-		return blobstore.Object{}, s.lost(ctx, ses, err)
-	}
-	var obj blobstore.Object
-	if err == nil {
-		obj, err = in.writer.Commit(ctx)
-	}
-	if err == nil {
-		return obj, nil
-	}
-	s.dropFirst(ctx, in)
-	if _, err := s.guarded(ctx, ses, `UPDATE upload SET closed = FALSE WHERE id = $1 AND writer = $2`); err != nil {
-		s.log.ErrorContext(ctx, "an upload that could not be finished stays closed; its client has to begin anew", "upload", ses.row.id, "error", err)
-	}
-	return blobstore.Object{}, storeError(err)
-}
-
-// closeRow keeps every later writer away from the object.
-func (s *Service) closeRow(ctx context.Context, ses *session) error {
-	expires := s.clock.Now().Add(s.uploadLife).UnixMicro()
-	ok, err := s.guarded(ctx, ses, `UPDATE upload SET closed = TRUE, expires_at = $3 WHERE id = $1 AND writer = $2`, expires)
-	if err == nil && !ok {
-		err = stopped(ses, errLeaseLost)
-	}
-	return err
-}
-
 // prove returns the one of the wanted digests that is the object's. The sha256
 // was computed while the bytes came; the object is read again for a sha512, and
-// where the stored bytes may not be those that came: unsynced ones that another
-// process left behind, which a power cut can have replaced.
-func (s *Service) prove(ctx context.Context, ses *session, in *intake, obj blobstore.Object, want []name.Digest) (name.Digest, error) {
-	computed := in.digest()
-	suspect := !s.durableSuspend && s.isMixed(ses.row)
-	if want[0] == computed && !suspect {
+// where the stored bytes may not be those that came.
+func (s *Service) prove(ctx context.Context, in *upload.Received, obj blobstore.Object, want []name.Digest) (name.Digest, error) {
+	computed := in.Digest()
+	if want[0] == computed && !in.Suspect() {
 		return computed, nil
+	}
+	store, err := s.storeOf(in.Region())
+	if err != nil {
+		return "", err
 	}
 	stored, long := sha256.New(), sha512.New()
 	var to io.Writer = stored
 	if want[0] != computed {
 		to = io.MultiWriter(stored, long)
 	}
-	if err := s.reread(ctx, in.store, obj, to); err != nil {
+	if err := s.reread(ctx, store, obj, to); err != nil {
 		return "", err
 	}
 	if found := name.FromHash("sha256", stored); found != computed {
-		s.log.ErrorContext(ctx, "an upload was not kept as it came; its client has to begin anew",
-			"upload", ses.row.id, "object", obj.Key, "received", computed, "stored", found)
-		return "", uploadNotFound(ses.repository, ses.row.id)
+		s.log.ErrorContext(ctx, "an upload was not kept as it came; its client has to begin anew", "object", obj.Key, "received", computed, "stored", found)
+		return "", in.NotFound()
 	}
 	if want[0] == computed {
 		return computed, nil
@@ -175,12 +136,12 @@ func (s *Service) prove(ctx context.Context, ses *session, in *intake, obj blobs
 func (s *Service) reread(ctx context.Context, store blobstore.Store, obj blobstore.Object, w io.Writer) error {
 	body, err := store.Open(ctx, obj, 0, -1)
 	if err != nil {
-		return storeError(err)
+		return upload.StoreError(err)
 	}
 	buffer := s.buffers.Get().(*[bufferSize]byte)
 	_, err = io.CopyBuffer(w, onlyReader{body}, buffer[:])
 	s.buffers.Put(buffer)
-	return errors.Join(storeError(err), body.Close())
+	return errors.Join(upload.StoreError(err), body.Close())
 }
 
 // onlyReader hides everything else that a reader can do.
@@ -234,7 +195,7 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 			break
 		}
 	}
-	return l, spare, storeError(err)
+	return l, spare, upload.StoreError(err)
 }
 
 // idAttempts bounds the tries to find an id for a blob.
@@ -289,29 +250,9 @@ func (s *Service) hold(ctx context.Context, tx *sqldb.Tx, r repository.Repositor
 // A failure that says nothing about the object leaves both as they are: the
 // transaction may have been committed although its answer was lost. The row
 // then expires, and expiry asks first whether a blob names the object.
-func (s *Service) abandon(ctx context.Context, ses *session, cause error) error {
+func (s *Service) abandon(ctx context.Context, in *upload.Received, cause error) error {
 	if errs.CodeOf(cause) != errs.Internal {
-		s.discardUpload(ctx, ses)
+		in.Destroy(ctx)
 	}
 	return cause
-}
-
-// discardUpload is destroy where the request has failed for another reason. What
-// it does not reach is left to expiry.
-func (s *Service) discardUpload(ctx context.Context, ses *session) {
-	if err := s.destroy(ctx, ses); err != nil {
-		s.log.WarnContext(ctx, "a failed upload was not removed and is left to the periodic work", "upload", ses.row.id, "error", err)
-	}
-}
-
-// tidy removes what is left of a finished upload. What fails here is done by
-// the periodic work: nothing depends on it.
-func (s *Service) tidy(ctx context.Context, ses *session, spare string) {
-	var all error
-	if spare != "" {
-		all = s.bury(ctx, ses.row.region, spare)
-	}
-	if err := errors.Join(all, s.forget(ctx, ses)); err != nil {
-		s.log.WarnContext(ctx, "a finished upload was not tidied up and is left to the periodic work", "upload", ses.row.id, "error", err)
-	}
 }

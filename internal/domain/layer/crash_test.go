@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
@@ -179,35 +179,38 @@ func (l *life) after(op string) {
 	}
 }
 
-// snapshot copies the upload rows, restore brings them back as a power cut does
-// that loses what the volatile database had not written.
-func (w *world) snapshot() []upload {
+// snapshot copies the upload rows aside under a name; restore brings them back,
+// as a power cut does that loses what the volatile database had not written.
+func (w *world) snapshot(form string) {
 	w.t.Helper()
-	var rows []upload
-	w.must(w.volatile.View(context.Background(), func(tx *sqldb.Tx) error {
-		var err error
-		rows, err = sqldb.Collect(context.Background(), tx, scanUpload, `SELECT `+uploadColumns+` FROM upload`)
-		return err
-	}))
-	return rows
+	w.volatileExec(`CREATE TABLE ` + form + ` AS SELECT * FROM upload`)
 }
 
-func (w *world) restore(rows []upload) {
+func (w *world) restore(form string) {
+	w.t.Helper()
+	w.volatileExec(`DELETE FROM upload`, `INSERT INTO upload SELECT * FROM `+form)
+}
+
+func (w *world) volatileExec(statements ...string) {
 	w.t.Helper()
 	w.must(w.volatile.Update(context.Background(), func(tx *sqldb.Tx) error {
-		if _, err := tx.Exec(context.Background(), `DELETE FROM upload`); err != nil {
-			return err
-		}
-		for _, u := range rows {
-			if _, err := tx.Exec(context.Background(), `INSERT INTO upload (`+uploadColumns+`, wanted)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
-				u.id, u.repositoryID, string(u.region), u.objectKey, u.closed, u.opened, u.received, u.parts, u.lastPart,
-				u.partCut, u.smallPart, u.state, u.hashes, u.process, u.mixed, u.writer, u.writerUntil, u.startedAt, u.expiresAt, false); err != nil {
+		for _, statement := range statements {
+			if _, err := tx.Exec(context.Background(), statement); err != nil {
 				return err
 			}
 		}
 		return nil
 	}))
+}
+
+// unfinished is the object of the only upload there is.
+func (w *world) unfinished() string {
+	w.t.Helper()
+	var objectKey string
+	w.must(w.volatile.View(context.Background(), func(tx *sqldb.Tx) error {
+		return tx.QueryRow(context.Background(), `SELECT object_key FROM upload`).Scan(&objectKey)
+	}))
+	return objectKey
 }
 
 // Rows of finished uploads come back, in any of their earlier forms. Whatever
@@ -218,17 +221,16 @@ func TestPowerCutBringsRowsBack(t *testing.T) {
 		s, r := w.node(), w.repo("app", "")
 		b := random(150_000)
 		digests := []name.Digest{name.SHA256(b)}
-		var forms [][]upload
+		forms := []string{"started", "chunk_1", "chunk_2", "closed"}
 		id := w.start(s, r)
-		forms = append(forms, w.snapshot())
-		for _, cut := range [][2]int{{0, 66_000}, {66_000, 100_000}} {
+		w.snapshot(forms[0])
+		for i, cut := range [][2]int{{0, 66_000}, {66_000, 100_000}} {
 			_, err := s.Append(ctx, r, id, Unannounced(), bytes.NewReader(b[cut[0]:cut[1]]))
 			w.must(err)
-			forms = append(forms, w.snapshot())
+			w.snapshot(forms[i+1])
 		}
-		closed := slices.Clone(forms[2])
-		closed[0].closed = true
-		forms = append(forms, closed)
+		w.snapshot(forms[3])
+		w.volatileExec(`UPDATE closed SET closed = TRUE`)
 		_, err := s.Complete(ctx, r, id, digests, Unannounced(), bytes.NewReader(b[100_000:]), CompleteOptions{})
 		w.must(err)
 		_, err = w.image(s, r, "type", digests[0])
@@ -244,17 +246,17 @@ func TestPowerCutBringsRowsBack(t *testing.T) {
 			},
 			"cancel": func(s *Service) error { return s.Cancel(ctx, r, id) },
 		}
-		for i, rows := range forms {
+		for _, form := range forms {
 			for use, do := range uses {
-				w.restore(rows)
+				w.restore(form)
 				s := w.node()
 				w.wantCode(do(s), errs.UploadNotFound)
 				w.holds(s, r, b)
 				if t.Failed() {
-					t.Fatalf("form %d, %s", i, use)
+					t.Fatalf("%s, %s", form, use)
 				}
 			}
-			w.restore(rows)
+			w.restore(form)
 			w.clock.Advance(25 * time.Hour)
 			n, err := w.node().Expire(ctx)
 			w.must(err)
@@ -267,7 +269,7 @@ func TestPowerCutBringsRowsBack(t *testing.T) {
 		id = w.start(s, r)
 		_, err = s.Append(ctx, r, id, Unannounced(), bytes.NewReader(b[:100_000]))
 		w.must(err)
-		before := w.snapshot()
+		w.snapshot("before")
 		mortal, fuse := w.mortal(1 << 30)
 		mortal.durable.(*faultyDB).f.fail = func(op string) error {
 			if op == "delete" {
@@ -278,7 +280,7 @@ func TestPowerCutBringsRowsBack(t *testing.T) {
 		if err := mortal.Cancel(ctx, r, id); !errors.Is(err, errKilled) {
 			t.Fatalf("got %v", err)
 		}
-		w.restore(before)
+		w.restore("before")
 		_, err = s.Append(ctx, r, id, Unannounced(), bytes.NewReader(b[100_000:]))
 		w.wantCode(err, errs.UploadNotFound)
 		_, err = s.Collect(ctx)
@@ -317,7 +319,7 @@ func TestPowerCutChangesUnsyncedBytes(t *testing.T) {
 			return err
 		}
 		damage := func() {
-			objectKey := w.snapshot()[0].objectKey
+			objectKey := w.unfinished()
 			w.must(real.(interface {
 				Damage(string, func([]byte) []byte) error
 			}).Damage(objectKey, func(b []byte) []byte {
@@ -351,8 +353,7 @@ func TestPowerCutChangesUnsyncedBytes(t *testing.T) {
 		}
 		s = w.node()
 		w.must(end(s, begin(s)))
-		durable := w.node()
-		durable.durableSuspend = true
+		durable := w.nodeWith(func(c *upload.Config) { c.DurableSuspend = true })
 		w.must(end(durable, begin(w.node())))
 		if opened != 3 {
 			t.Errorf("%d reads", opened)
@@ -394,16 +395,14 @@ func TestExpire(t *testing.T) {
 		w.sound(s)
 
 		// Someone is writing: the lease protects the row whatever its age.
-		_, ses, err := s.acquire(ctx, r, busy)
-		w.must(err)
-		w.must(w.volatile.Update(ctx, func(tx *sqldb.Tx) error {
-			_, err := tx.Exec(ctx, `UPDATE upload SET expires_at = 0`)
-			return err
-		}))
+		writing, hangUp := w.slow(s, r, busy, random(10))
+		w.volatileExec(`UPDATE upload SET expires_at = 0`)
 		if n, err = s.Expire(ctx); err != nil || n != 0 {
 			t.Errorf("%d expired, %v", n, err)
 		}
-		s.release(ctx, ses)
+		hangUp()
+		w.wantCode(<-writing, errs.UploadInterrupted)
+		w.volatileExec(`UPDATE upload SET expires_at = 0`)
 		if n, err = s.Expire(ctx); err != nil || n != 1 {
 			t.Errorf("%d expired, %v", n, err)
 		}
@@ -420,17 +419,8 @@ func TestCompleteAgainstExpiry(t *testing.T) {
 		ctx := t.Context()
 		r := w.repo("app", "")
 		b := random(1000)
-		hang, gone := make(chan struct{}), make(chan struct{})
+		s, hang, gone := w.hanging("commit")
 		real := w.store
-		w.store = &faultyStore{Store: real, fail: func(op string) error {
-			if op == "commit done" {
-				close(hang)
-				<-gone
-			}
-			return nil
-		}}
-		s := w.node()
-		w.store = real
 		other := w.node()
 		id := w.start(s, r)
 		result := make(chan error)

@@ -1,11 +1,11 @@
-// Package layer owns the bytes of images: upload sessions, the blobs that
-// finished uploads become, which repository holds which digest, and the removal
-// of what nobody refers to any more. All bytes come in through one gate,
-// receive.go.
+// Package layer owns the bytes of images: the blobs that finished uploads become,
+// which repository holds which digest, and the removal of what nobody refers to
+// any more.
 //
-// It does not own manifests, nor what refers to a layer (domain/image writes
-// the rows of image_layer; they are only read here), nor how objects are kept
-// and sealed (infra/blobstore).
+// It does not own upload sessions and the gate that bytes come through
+// (layer/upload, which is used from here only), nor manifests and what refers to
+// a layer (domain/image writes the rows of image_layer; they are only read
+// here), nor how objects are kept and sealed (infra/blobstore).
 //
 // # Where things stand
 //
@@ -17,9 +17,8 @@
 //
 // # Rules that keep bytes alive
 //
-//   - Only the holder of an upload's lease writes to its object, and only while
-//     the row is open. Closing the row comes before finishing the object and
-//     before removing it, and is for ever, save where finishing failed.
+//   - No writer comes to an object that is finished or given up: that is the
+//     business of layer/upload.
 //   - An object is named by a row of blob or by a row of garbage, never by both.
 //     Whoever adds either row inserts the garbage row first: its primary key
 //     lets one of two contenders through. An object is deleted only when a

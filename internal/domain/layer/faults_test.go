@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -121,9 +122,10 @@ func (f *fuse) blow(op string) error {
 func (w *world) mortal(operations int) (*Service, *fuse) {
 	f := &fuse{left: operations}
 	store := &faultyStore{Store: w.store, fail: f.blow}
-	s := w.node()
+	volatile := &faultyDB{DB: w.volatile, name: "volatile", f: store}
+	s := w.nodeWith(func(c *upload.Config) { c.DB = volatile })
 	s.store = func(r name.Region) (blobstore.Store, bool) { return store, r == testRegion }
 	s.durable = &faultyDB{DB: w.durable, name: "durable", f: store}
-	s.volatile = &faultyDB{DB: w.volatile, name: "volatile", f: store}
+	s.volatile = volatile
 	return s, f
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -72,12 +73,20 @@ func (w *world) must(err error) {
 }
 
 // node is one more process of the deployment.
-func (w *world) node() *Service {
+func (w *world) node() *Service { return w.nodeWith(func(*upload.Config) {}) }
+
+// nodeWith is a node whose uploads are set up otherwise.
+func (w *world) nodeWith(change func(*upload.Config)) *Service {
 	store := w.store
-	return New(Config{
+	c := Config{
 		Durable: w.durable, Volatile: w.volatile, Repositories: w.repositories, Clock: w.clock, Log: w.log, Limits: w.limits,
 		Store: func(r name.Region) (blobstore.Store, bool) { return store, r == testRegion },
-	})
+	}
+	s := New(c)
+	u := s.uploadConfig(c)
+	change(&u)
+	s.uploads = upload.New(u)
+	return s
 }
 
 func (w *world) exec(query string, args ...any) int64 {
@@ -269,9 +278,6 @@ func part(first int64, n int) Chunk {
 func everywhere(t *testing.T, test func(t *testing.T, w *world)) {
 	stores := map[string]func(t *testing.T) blobstore.Store{
 		"memory": func(*testing.T) blobstore.Store { return memory.New() },
-		"sealed memory": func(t *testing.T) blobstore.Store {
-			return encrypted.New(memory.New(), testKeys(t))
-		},
 		"sealed files": func(t *testing.T) blobstore.Store {
 			return encrypted.New(fileStore(t), testKeys(t))
 		},

@@ -3,34 +3,27 @@ package layer
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/jobs"
-	"github.com/berth-registry/berth/internal/infra/keys"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
 // Upload is an upload session as it stands.
-type Upload struct {
-	// ID is a UUID.
-	ID string
-	// Received is the number of bytes that are kept: the next chunk begins there.
-	Received int64
-	// Parts counts the requests that brought bytes; one that was cut off and the
-	// one that went on with it are one part.
-	Parts     int64
-	StartedAt time.Time
-}
+type Upload = upload.Upload
+
+// Chunk says which bytes of an upload a body brings.
+type Chunk = upload.Chunk
 
 // Layer is a blob as one repository holds it.
 type Layer struct {
@@ -42,17 +35,6 @@ type Layer struct {
 	MediaType string
 	// Referenced says whether an image of the repository names the layer.
 	Referenced bool
-}
-
-// Chunk says which bytes of an upload a body brings.
-type Chunk struct {
-	// First and Last are inclusive offsets. -1 and -1: not announced, the body
-	// is appended whatever its length.
-	First, Last int64
-	// Part marks an UploadLayerPart of the ECR API: the limits on the size and
-	// the number of parts hold, the body is taken whole or not at all, and a
-	// wrong range is errs.LayerPartInvalid instead of errs.RangeInvalid.
-	Part bool
 }
 
 // Unannounced is the Chunk of a body that says nothing about its place.
@@ -94,32 +76,20 @@ type Config struct {
 	DurableSuspend bool
 }
 
-// database is what the service needs of a *sqldb.DB.
-type database interface {
-	View(ctx context.Context, fn func(tx *sqldb.Tx) error) error
-	Update(ctx context.Context, fn func(tx *sqldb.Tx) error) error
-}
-
 // Service stores layers. All its methods may be called from many goroutines
 // and on many nodes at once.
 type Service struct {
-	durable, volatile database
-	store             func(name.Region) (blobstore.Store, bool)
-	repositories      *repository.Service
-	clock             clock.Clock
-	log               *slog.Logger
-	limits            quota.Limits
-	grace             time.Duration
-	uploadLife        time.Duration
-	durableSuspend    bool
-	timing            timing
-	// process is this process's name in upload rows.
-	process string
-
-	buffers sync.Pool // of *[bufferSize]byte
-
-	mu     sync.Mutex
-	active map[string]*session // by upload id: who writes in this process
+	durable      upload.Database
+	volatile     upload.Database
+	store        func(name.Region) (blobstore.Store, bool)
+	repositories *repository.Service
+	uploads      *upload.Service
+	clock        clock.Clock
+	log          *slog.Logger
+	limits       quota.Limits
+	grace        time.Duration
+	uploadLife   time.Duration
+	buffers      sync.Pool // of *[bufferSize]byte, for reading objects again
 }
 
 const (
@@ -129,6 +99,7 @@ const (
 	// re-read of the largest layer included. It stays far below UploadLife,
 	// after which the object counts as abandoned.
 	finishLimit = time.Hour
+	bufferSize  = 256 << 10
 )
 
 // New returns the service and registers its periodic work on c.Jobs.
@@ -136,8 +107,6 @@ func New(c Config) *Service {
 	s := &Service{
 		durable: c.Durable, volatile: c.Volatile, store: c.Store, repositories: c.Repositories,
 		clock: c.Clock, log: c.Log, limits: c.Limits, grace: c.Grace, uploadLife: c.UploadLife,
-		durableSuspend: c.DurableSuspend, timing: defaultTiming(), process: uuid.NewString(),
-		active: map[string]*session{},
 	}
 	if s.grace == 0 {
 		s.grace = defaultGrace
@@ -146,11 +115,59 @@ func New(c Config) *Service {
 		s.uploadLife = defaultUploadLife
 	}
 	s.buffers.New = func() any { return new([bufferSize]byte) }
+	s.uploads = upload.New(s.uploadConfig(c))
 	if c.Jobs != nil {
 		s.register(c.Jobs)
 	}
 	return s
 }
+
+func (s *Service) uploadConfig(c Config) upload.Config {
+	return upload.Config{
+		DB: s.volatile, Store: s.storeOf, Objects: objects{s}, Clock: s.clock, Log: s.log, Limits: s.limits,
+		Life: s.uploadLife, DurableSuspend: c.DurableSuspend,
+	}
+}
+
+// Start opens an upload. errs.Unavailable when the repository's region is not
+// served here.
+func (s *Service) Start(ctx context.Context, r repository.Repository) (Upload, error) {
+	return s.uploads.Start(ctx, r)
+}
+
+// Status tells how far an upload is. Bytes of a request that is still running
+// are not counted, since only its end makes them resumable.
+// errs.UploadNotFound.
+func (s *Service) Status(ctx context.Context, r repository.Repository, id string) (Upload, error) {
+	return s.uploads.Status(ctx, r, id)
+}
+
+// Append adds the body's bytes to the upload. A request for the same upload
+// that is still running is stopped first.
+//
+// A body that breaks off leaves what it brought, and errs.UploadInterrupted is
+// returned; a Part is taken whole or not at all. Every other failure leaves the
+// upload as it was: errs.RangeInvalid or errs.LayerPartInvalid (see Chunk),
+// errs.LayerTooLarge, errs.LimitExceeded for too many parts, errs.StorageFull,
+// errs.KeyFailure, errs.UploadBusy when the other request does not end in time
+// or takes over, errs.UploadNotFound.
+//
+// When Append returns early, a Read of body may still be under way, in a
+// goroutine that ends with it.
+func (s *Service) Append(ctx context.Context, r repository.Repository, id string, c Chunk, body io.Reader) (Upload, error) {
+	return s.uploads.Append(ctx, r, id, c, body)
+}
+
+// Cancel ends an upload and removes what it brought. errs.UploadNotFound,
+// errs.UploadBusy.
+func (s *Service) Cancel(ctx context.Context, r repository.Repository, id string) error {
+	return s.uploads.Cancel(ctx, r, id)
+}
+
+// Expire removes uploads that nobody has written to for Config.UploadLife, with
+// their objects, and says how many. One upload's failure does not stop the
+// others; all failures come back joined.
+func (s *Service) Expire(ctx context.Context) (int64, error) { return s.uploads.Expire(ctx) }
 
 // storeOf finds the store of a region.
 func (s *Service) storeOf(r name.Region) (blobstore.Store, error) {
@@ -159,31 +176,6 @@ func (s *Service) storeOf(r name.Region) (blobstore.Store, error) {
 		return nil, errs.New(errs.Unavailable, "The region '%s' is not served by this deployment", r)
 	}
 	return st, nil
-}
-
-// storeError gives those failures of a store or a database that the caller can
-// do something about their codes; everything else stays as it is, a fault of
-// ours.
-func storeError(err error) error {
-	if _, done := errors.AsType[*errs.Error](err); done {
-		return err
-	}
-	switch {
-	case errors.Is(err, blobstore.ErrFull), errors.Is(err, sqldb.ErrFull):
-		return errs.Wrap(err, errs.StorageFull, "The registry has no storage space left. Ask its operator to make room, then go on with the upload.")
-	case errors.Is(err, blobstore.ErrKey):
-		code := "KMSInternalException"
-		switch {
-		case errors.Is(err, keys.ErrNotFound):
-			code = "NotFoundException"
-		case errors.Is(err, keys.ErrDisabled):
-			code = "DisabledException"
-		case errors.Is(err, keys.ErrUnwrap):
-			code = "InvalidCiphertextException"
-		}
-		return errs.Wrap(err, errs.KeyFailure, "The repository's encryption key cannot be used: %s", code).With("kmsError", code)
-	}
-	return err
 }
 
 // share makes sure that the repository exists until the transaction ends,

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
@@ -230,7 +231,7 @@ func (s *Service) Open(ctx context.Context, r repository.Repository, d name.Dige
 		damaged(err)
 		return nil, Layer{}, err
 	case err != nil:
-		return nil, Layer{}, storeError(err)
+		return nil, Layer{}, upload.StoreError(err)
 	}
 	reader := &layerReader{ReadCloser: body, damaged: damaged}
 	if to, ok := body.(io.WriterTo); ok {
@@ -267,7 +268,7 @@ func (l *layerReader) failure(err error) error {
 	if errors.Is(err, blobstore.ErrCorrupt) {
 		l.damaged(err)
 	}
-	return storeError(err)
+	return upload.StoreError(err)
 }
 
 // layerWriterTo keeps a store's fast way to send bytes on.

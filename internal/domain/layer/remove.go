@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -71,20 +72,26 @@ func (s *Service) ReleaseRepositoryTx(ctx context.Context, tx *sqldb.Tx, reposit
 	return err
 }
 
-// destroy ends an upload and removes its object.
-func (s *Service) destroy(ctx context.Context, ses *session) error {
-	if err := s.closeRow(ctx, ses); err != nil {
+// objects is what upload sessions know of the durable database.
+type objects struct{ s *Service }
+
+var _ upload.Objects = objects{}
+
+// Spent implements upload.Objects.
+func (o objects) Spent(ctx context.Context, region name.Region, objectKey string) (bool, error) {
+	var spent bool
+	err := o.s.durable.View(ctx, func(tx *sqldb.Tx) error {
+		var err error
+		spent, err = exists(ctx, tx, `SELECT 1 FROM blob WHERE object_key = $1
+			UNION ALL SELECT 1 FROM garbage WHERE region = $2 AND object_key = $1`, objectKey, string(region))
 		return err
-	}
-	if err := s.discard(ctx, ses.row.region, ses.row.objectKey); err != nil {
-		return err
-	}
-	return s.forget(ctx, ses)
+	})
+	return spent, err
 }
 
-// discard removes an object, unless a blob has it: then nothing happens. The
-// caller has made sure that no writer is at it.
-func (s *Service) discard(ctx context.Context, region name.Region, objectKey string) error {
+// Discard implements upload.Objects.
+func (o objects) Discard(ctx context.Context, region name.Region, objectKey string) error {
+	s := o.s
 	var named bool
 	err := s.durable.Update(ctx, func(tx *sqldb.Tx) error {
 		n, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at) VALUES ($1, $2, $3) ON CONFLICT (region, object_key) DO NOTHING`,

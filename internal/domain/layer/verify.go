@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -267,7 +268,7 @@ func (s *Service) account(ctx context.Context, o VerifyOptions, region name.Regi
 }
 
 // namedIn returns those of the object keys that rows of the table have.
-func namedIn(ctx context.Context, db database, table string, objectKeys []any) (map[string]bool, error) {
+func namedIn(ctx context.Context, db upload.Database, table string, objectKeys []any) (map[string]bool, error) {
 	found := map[string]bool{}
 	err := db.View(ctx, func(tx *sqldb.Tx) error {
 		clear(found)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -117,7 +118,7 @@ func failed(ctx context.Context, tx *sqldb.Tx, t Task, owner, text string, runAt
 			state   = CASE WHEN attempt >= max_attempts AND NOT again THEN 2 ELSE 0 END,
 			attempt = CASE WHEN again THEN 0 ELSE attempt END`+mine+` RETURNING state`,
 		t.ID, owner, t.Attempt, runAt.UnixMicro(), errorText(text)).Scan(&state)
-	if err == sqldb.ErrNoRows {
+	if errors.Is(err, sqldb.ErrNoRows) {
 		return false, false, nil
 	}
 	return err == nil, state == 2, err

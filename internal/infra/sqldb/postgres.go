@@ -128,7 +128,7 @@ func (e *postgresEngine) try(ctx context.Context, begin string, fn func(tx *Tx) 
 		return nil, ErrClosed
 	}
 	for n := 0; ; n++ {
-		tx, err, again := e.once(ctx, begin, fn)
+		tx, again, err := e.once(ctx, begin, fn)
 		if err == nil || !again || n >= maxRetries || pause(ctx, n) != nil {
 			return tx, err
 		}
@@ -151,10 +151,10 @@ func pause(ctx context.Context, n int) error {
 
 // once runs the transaction once. again says that nothing of it was done and
 // that another try may go through.
-func (e *postgresEngine) once(ctx context.Context, begin string, fn func(tx *Tx) error) (_ *Tx, err error, again bool) {
+func (e *postgresEngine) once(ctx context.Context, begin string, fn func(tx *Tx) error) (_ *Tx, again bool, err error) {
 	conn, err := e.pool.Conn(ctx)
 	if err != nil {
-		return nil, translate(err), connectionLost(err)
+		return nil, connectionLost(err), translate(err)
 	}
 	committed := false
 	defer func() {
@@ -164,22 +164,22 @@ func (e *postgresEngine) once(ctx context.Context, begin string, fn func(tx *Tx)
 		_ = conn.Close() // it goes back to the pool
 	}()
 	if _, err := conn.ExecContext(ctx, begin); err != nil {
-		return nil, translate(err), connectionLost(err)
+		return nil, connectionLost(err), translate(err)
 	}
 	tx := &Tx{s: connSession{conn}, postgres: true}
 	defer func() { _ = tx.end(nil) }() // closes the rows before the rollback when fn panics
 	if err := tx.end(fn(tx)); err != nil {
 		// The closure may have put the cause into words of its own. Nothing was
 		// committed, so a lost connection is no obstacle to another try.
-		return nil, err, retryable(err) || retryable(tx.failed) || connectionLost(tx.failed)
+		return nil, retryable(err) || retryable(tx.failed) || connectionLost(tx.failed), err
 	}
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	if _, err := conn.ExecContext(finish, "COMMIT"); err != nil {
-		return nil, fmt.Errorf("the commit failed: %w", translate(err)), retryable(err)
+		return nil, retryable(err), fmt.Errorf("the commit failed: %w", translate(err))
 	}
 	committed = true
-	return tx, nil, false
+	return tx, false, nil
 }
 
 // rollback ends the transaction, or else the connection.

@@ -4,6 +4,9 @@ import (
 	"container/list"
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
 )
 
 // maxStatements is how many prepared statements a connection to SQLite keeps.
@@ -19,8 +22,9 @@ type statements struct {
 }
 
 type statement struct {
-	text string
-	stmt *sql.Stmt
+	text       string
+	stmt       *sql.Stmt
+	parameters int
 }
 
 var _ session = (*statements)(nil)
@@ -29,29 +33,69 @@ func newStatements(conn *sql.Conn) *statements {
 	return &statements{conn: conn, byText: map[string]*list.Element{}, recent: list.New()}
 }
 
-func (s *statements) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
-	if e, ok := s.byText[text]; ok {
+// prepare returns the statement that text is. SQLite would take several in one
+// text, and more arguments than it has placeholders; PostgreSQL does not, so
+// neither does this.
+func (s *statements) prepare(ctx context.Context, text string, arguments int) (*sql.Stmt, error) {
+	e, ok := s.byText[text]
+	if ok {
 		s.recent.MoveToFront(e)
-		return e.Value.(*statement).stmt, nil
-	}
-	stmt, err := s.conn.PrepareContext(ctx, text)
-	if err != nil {
-		return nil, err
-	}
-	for s.recent.Len() >= maxStatements {
-		// Not in use: a transaction runs one statement at a time.
-		oldest := s.recent.Remove(s.recent.Back()).(*statement)
-		delete(s.byText, oldest.text)
-		if err := oldest.stmt.Close(); err != nil {
+	} else {
+		if err := s.makeRoom(); err != nil {
 			return nil, err
 		}
+		if strings.Contains(strings.TrimRight(text, "; \t\n"), ";") {
+			return nil, errors.New("sqldb: one statement at a time, and no semicolon within it")
+		}
+		stmt, err := s.conn.PrepareContext(ctx, text)
+		if err != nil {
+			return nil, err
+		}
+		e = s.recent.PushFront(&statement{text: text, stmt: stmt, parameters: parameters(text)})
+		s.byText[text] = e
 	}
-	s.byText[text] = s.recent.PushFront(&statement{text: text, stmt: stmt})
-	return stmt, nil
+	st := e.Value.(*statement)
+	if st.parameters != arguments {
+		return nil, fmt.Errorf("sqldb: the statement has %d placeholders, but %d arguments were given", st.parameters, arguments)
+	}
+	return st.stmt, nil
+}
+
+// makeRoom closes the statement that was not used for the longest time. None is
+// in use now: a transaction runs one at a time.
+func (s *statements) makeRoom() error {
+	if s.recent.Len() < maxStatements {
+		return nil
+	}
+	oldest := s.recent.Remove(s.recent.Back()).(*statement)
+	delete(s.byText, oldest.text)
+	return oldest.stmt.Close()
+}
+
+// parameters is the highest number of the placeholders $1, $2 and so on in
+// text, which has none within quotes.
+func parameters(text string) int {
+	highest := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '\'':
+			if end := strings.IndexByte(text[i+1:], '\''); end >= 0 {
+				i += end + 1
+			}
+		case '$':
+			n := 0
+			for i+1 < len(text) && '0' <= text[i+1] && text[i+1] <= '9' {
+				i++
+				n = n*10 + int(text[i]-'0')
+			}
+			highest = max(highest, n)
+		}
+	}
+	return highest
 }
 
 func (s *statements) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	stmt, err := s.prepare(ctx, query)
+	stmt, err := s.prepare(ctx, query, len(args))
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +103,7 @@ func (s *statements) exec(ctx context.Context, query string, args []any) (sql.Re
 }
 
 func (s *statements) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	stmt, err := s.prepare(ctx, query)
+	stmt, err := s.prepare(ctx, query, len(args))
 	if err != nil {
 		return nil, err
 	}

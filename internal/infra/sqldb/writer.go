@@ -100,12 +100,12 @@ func (w *writer) try(ctx context.Context, fn func(tx *Tx) error) (*Tx, result) {
 	select {
 	case tx = <-t.start:
 	case <-ctx.Done():
-		if false {
+		if t.state.CompareAndSwap(turnWaiting, turnGivenUp) {
 			return nil, result{err: ctx.Err()}
 		}
 		tx = <-t.start
 	case <-w.stopped:
-		if false {
+		if t.state.CompareAndSwap(turnWaiting, turnGivenUp) {
 			return nil, result{err: ErrClosed}
 		}
 		tx = <-t.start
@@ -147,7 +147,7 @@ func (w *writer) batch(t *turn) {
 	begun := time.Now()
 	var done []outcome
 	for ; t != nil; t = w.next(len(done), begun) {
-		err, intact := w.one(t)
+		intact, err := w.one(t)
 		done = append(done, outcome{t, err})
 		if !intact {
 			w.broken(done)
@@ -196,22 +196,22 @@ func (t *turn) fail(err error) {
 
 // one runs one closure in a savepoint. intact says whether the transaction
 // around it still stands.
-func (w *writer) one(t *turn) (err error, intact bool) {
+func (w *writer) one(t *turn) (intact bool, err error) {
 	if err := w.s.do("SAVEPOINT closure"); err != nil {
 		t.start <- nil
-		return err, false
+		return false, err
 	}
 	t.start <- &Tx{s: running{w.s}}
 	if err := <-t.ran; err != nil {
 		if w.s.do("ROLLBACK TO closure") != nil || w.s.do("RELEASE closure") != nil {
-			return err, false
+			return false, err
 		}
-		return err, true
+		return true, err
 	}
 	if err := w.s.do("RELEASE closure"); err != nil {
-		return err, false
+		return false, err
 	}
-	return nil, true
+	return true, nil
 }
 
 // broken ends a batch whose transaction the last closure took down with it, as

@@ -56,7 +56,8 @@ type Server struct {
 	Ready time.Duration
 
 	binary    string
-	args      []string
+	args      []string // of serve
+	settings  []string // of fsck
 	env       []string
 	in        *Namespace
 	transport *http.Transport
@@ -112,9 +113,10 @@ func Prepare(t testing.TB, o Options) *Server {
 		if err := os.WriteFile(path, []byte(o.Config), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s.args = append(s.args, "--config", path)
+		s.settings = append(s.settings, "--config", path)
 	}
-	s.args = append(s.args, o.Args...)
+	s.settings = append(s.settings, o.Args...)
+	s.args = append(s.args, s.settings...)
 	s.env = append(plainEnv(t.TempDir()), o.Env...)
 	t.Cleanup(func() {
 		s.Kill()
@@ -261,7 +263,7 @@ func (s *Server) Binary() string { return s.binary }
 // without one. The error is nil when everything is whole; the output always
 // holds what the command said.
 func (s *Server) Fsck(ctx context.Context) (output string, err error) {
-	cmd := s.Command(ctx, "fsck", "--data", s.Data)
+	cmd := s.Command(ctx, append([]string{"fsck", "--data", s.Data}, s.settings...)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := s.in.Do(cmd.Start); err != nil {
@@ -298,6 +300,16 @@ func (s *Server) PeakMemory(t testing.TB) int64 {
 		t.Fatal(err)
 	}
 	return kb << 10
+}
+
+// OpenFiles is how many descriptors the process holds.
+func (s *Server) OpenFiles(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }
 
 func (s *Server) readCredentials(t testing.TB) {

@@ -110,7 +110,7 @@ func (b *Body) Drain() {
 	if !idle {
 		return
 	}
-	b.deadline(time.Now().Add(maxDrainTime))
+	b.deadline(time.Now().Add(min(maxDrainTime, b.stall)))
 	_, _ = io.CopyN(io.Discard, b.body, maxDrain) // net/http closes the connection on what cannot be read
 	b.deadline(time.Time{})
 }
@@ -128,25 +128,20 @@ func (b *Body) End(unread bool) {
 	case b.reading, b.err != nil && !errors.Is(b.err, io.EOF):
 		b.deadline(time.Unix(1, 0))
 	case unread && b.err == nil:
-		b.deadline(time.Now().Add(maxDrainTime))
+		b.deadline(time.Now().Add(min(maxDrainTime, b.stall)))
 	}
 }
 
-// Writer writes a response and gives up when the client takes nothing.
-type Writer struct {
+// writer writes an answer and gives up when the client takes nothing.
+type writer struct {
 	w     io.Writer
 	rc    *http.ResponseController
 	stall time.Duration
 	set   time.Time
 }
 
-// NewWriter paces the answer that rc controls.
-func NewWriter(w io.Writer, rc *http.ResponseController, stall time.Duration) *Writer {
-	return &Writer{w: w, rc: rc, stall: stall}
-}
-
 // Write writes, giving the client the stall time afresh with every buffer.
-func (w *Writer) Write(p []byte) (int, error) {
+func (w *writer) Write(p []byte) (int, error) {
 	if now := time.Now(); now.Sub(w.set) > w.stall/8 {
 		w.set = now
 		_ = w.rc.SetWriteDeadline(now.Add(w.stall)) // see Body.Read
@@ -154,9 +149,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return w.w.Write(p)
 }
 
-// Finish sends what net/http still holds and takes the deadline off the
+// finish sends what net/http still holds and takes the deadline off the
 // connection, which the next request may use an hour later.
-func (w *Writer) Finish() error {
+func (w *writer) finish() error {
 	err := w.rc.Flush()
 	if errors.Is(err, http.ErrNotSupported) {
 		err = nil

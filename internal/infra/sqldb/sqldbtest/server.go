@@ -66,7 +66,7 @@ type server struct {
 // keep runs the server until its standard input ends, which the kernel sees to
 // however the test process ends, and then removes it.
 const keep = `
-"$1"/postgres -D "$2/data" -k "$2" \
+"$1"/postgres -D "$2/data" -k "$2" -p 5432 \
 	-c listen_addresses= -c max_connections=200 -c shared_buffers=32MB \
 	-c fsync=off -c synchronous_commit=off -c full_page_writes=off \
 	-c wal_level=minimal -c max_wal_senders=0 -c autovacuum=off -c jit=off \
@@ -200,7 +200,7 @@ func initdb(bin, dir string, as *syscall.Credential) error {
 }
 
 func (s *server) url(database string) string {
-	q := url.Values{"host": {s.dir}, "user": {superuser}, "sslmode": {"disable"}}
+	q := url.Values{"host": {s.dir}, "port": {"5432"}, "user": {superuser}, "sslmode": {"disable"}}
 	return "postgres:///" + database + "?" + q.Encode()
 }
 

@@ -1,4 +1,4 @@
-package layer
+package upload
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
-	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 )
 
@@ -32,7 +32,7 @@ const (
 )
 
 // errTooLong: the body brings more than it may.
-var errTooLong = errors.New("layer: the body is too long")
+var errTooLong = errors.New("upload: the body is too long")
 
 // readError is the failure of the body, as apart from one of the store.
 type readError struct{ cause error }
@@ -40,9 +40,10 @@ type readError struct{ cause error }
 func (e *readError) Error() string { return "reading the body: " + e.cause.Error() }
 func (e *readError) Unwrap() error { return e.cause }
 
-// intake is what one request brought through the gate: bytes that are hashed
-// and written but not yet kept.
-type intake struct {
+// Received is what one request brought through the gate, bytes that are hashed
+// and written but not yet kept, together with the request's hold on its upload.
+type Received struct {
+	service *Service
 	session *session
 	store   blobstore.Store
 	writer  blobstore.Writer // nil before the first byte
@@ -50,62 +51,82 @@ type intake struct {
 	n       int64            // bytes of this request
 }
 
-// close drops what was neither kept nor finished.
-func (in *intake) close() {
+// Receive is the gate: every byte of every layer comes through here. It gets
+// hold of the upload (a request that has it is stopped first), checks the
+// chunk's place, and takes the body, if it is not nil, in pieces of bounded
+// size: limit, store, hash. The caller goes on with what it returns, and
+// releases it.
+//
+// When the body breaks off, the bytes that came are kept (a Part excepted) and
+// errs.UploadInterrupted is returned. After every other failure the upload is
+// as it was before.
+func (s *Service) Receive(ctx context.Context, r repository.Repository, id string, c Chunk, body io.Reader) (*Received, error) {
+	ctx, ses, err := s.acquire(ctx, r, id)
+	if err != nil {
+		return nil, err
+	}
+	in := &Received{service: s, session: ses, hash: sha256.New()}
+	if err := in.receive(ctx, c, body); err != nil {
+		in.Release(ctx)
+		return nil, err
+	}
+	return in, nil
+}
+
+// Release gives the upload free for the next request. What was neither kept nor
+// finished is dropped.
+func (in *Received) Release(ctx context.Context) {
+	in.close()
+	in.service.release(ctx, in.session)
+}
+
+func (in *Received) close() {
 	if in.writer != nil {
 		_ = in.writer.Close() // after Suspend and Commit it does nothing; before, the bytes are given up
 		in.writer = nil
 	}
 }
 
-// receive is the gate: every byte of every layer comes through here. It checks
-// the chunk's place, then takes the body in pieces of bufferSize: limit, hash,
-// store. What it returns is to be kept or finished, and closed.
-//
-// When the body breaks off, the bytes that came are kept (a Part excepted) and
-// errs.UploadInterrupted is returned. After every other failure the upload is
-// as it was before.
-func (s *Service) receive(ctx context.Context, ses *session, c Chunk, body io.Reader) (_ *intake, err error) {
+func (in *Received) receive(ctx context.Context, c Chunk, body io.Reader) (err error) {
+	s, ses := in.service, in.session
 	if err := s.checkChunk(ses, c); err != nil {
-		return nil, err
+		return err
 	}
-	in := &intake{session: ses, hash: sha256.New()}
-	if in.store, err = s.storeOf(ses.row.region); err != nil {
-		return nil, err
+	if in.store, err = s.Store(ses.row.region); err != nil {
+		return err
 	}
 	if len(ses.row.hashes) > 0 {
 		if err := in.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(ses.row.hashes); err != nil {
-			return nil, fmt.Errorf("the hash state of upload %s: %w", ses.row.id, err)
+			return fmt.Errorf("the hash state of upload %s: %w", ses.id, err)
 		}
 	}
 	if body != nil {
-		limit := s.limits.MaxLayerBytes - ses.row.received
+		limit := s.Limits.MaxLayerBytes - ses.row.received
 		if c.First >= 0 {
 			limit = min(limit, c.Last-c.First+1)
 		}
-		err = s.drain(ctx, body, limit, func(p []byte) error { return s.take(ctx, in, p) })
+		err = s.drain(ctx, body, limit, func(p []byte) error { return in.take(ctx, p) })
 	}
 	switch {
 	case errors.Is(err, errTooLong) && c.First < 0:
 		err = s.tooLarge(ses)
 	case errors.Is(err, errTooLong):
-		err = s.badRange(ses, c, "more bytes were sent")
+		err = badRange(ses, c, "more bytes were sent")
 	case err == nil && c.First >= 0 && in.n != c.Last-c.First+1:
-		err = s.badRange(ses, c, fmt.Sprintf("%d bytes were sent", in.n))
+		err = badRange(ses, c, fmt.Sprintf("%d bytes were sent", in.n))
 	}
 	if err == nil {
-		return in, nil
+		return nil
 	}
-	defer in.close()
-	return nil, s.failed(ctx, in, c, err)
+	return in.failed(ctx, c, err)
 }
 
-// take puts one piece through hash and store.
-func (s *Service) take(ctx context.Context, in *intake, p []byte) error {
-	if in.session.lost(ctx, s.clock.Now()) {
+// take puts one piece through store and hash.
+func (in *Received) take(ctx context.Context, p []byte) error {
+	if in.session.lost(in.service.Clock.Now()) {
 		return errLeaseLost
 	}
-	if err := s.openWriter(ctx, in); err != nil {
+	if err := in.open(ctx); err != nil {
 		return err
 	}
 	if _, err := in.writer.Write(p); err != nil {
@@ -116,35 +137,36 @@ func (s *Service) take(ctx context.Context, in *intake, p []byte) error {
 	return nil
 }
 
-// openWriter opens the upload's object where its row stands. The writer lives
-// on when the request is cancelled: what came before is still to be kept.
-func (s *Service) openWriter(ctx context.Context, in *intake) error {
+// open opens the upload's object where its row stands, at the first byte. The
+// writer lives on when the request is cancelled: what came before is still to
+// be kept.
+func (in *Received) open(ctx context.Context) error {
 	if in.writer != nil {
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	ses := in.session
+	ses, u := in.session, in.session.row
 	var err error
-	if len(ses.row.state) > 0 {
-		in.writer, err = in.store.Resume(ctx, ses.row.objectKey, ses.row.state)
-		if err == nil && in.writer.Offset() != ses.row.received {
-			return fmt.Errorf("%w: upload %s resumes at %d of %d bytes", blobstore.ErrCorrupt, ses.row.id, in.writer.Offset(), ses.row.received)
+	if len(u.state) > 0 {
+		in.writer, err = in.store.Resume(ctx, u.objectKey, u.state)
+		if err == nil && in.writer.Offset() != u.received {
+			return fmt.Errorf("%w: upload %s resumes at %d of %d bytes", blobstore.ErrCorrupt, u.id, in.writer.Offset(), u.received)
 		}
 		return err
 	}
-	if ses.row.opened > 1 {
+	if u.opened > 1 {
 		// An earlier writer may have begun the object and died.
-		if err := in.store.Delete(ctx, ses.row.objectKey); err != nil {
+		if err := in.store.Delete(ctx, u.objectKey); err != nil {
 			return err
 		}
 	}
-	in.writer, err = in.store.Create(ctx, ses.row.objectKey, blobstore.Placement{KeyID: ses.repository.Encryption.KeyID})
+	in.writer, err = in.store.Create(ctx, u.objectKey, blobstore.Placement{KeyID: ses.repository.Encryption.KeyID})
 	return err
 }
 
-// failed turns the end of an intake that went wrong into the request's failure,
-// and keeps what is to be kept.
-func (s *Service) failed(ctx context.Context, in *intake, c Chunk, err error) error {
+// failed turns the end of a request that went wrong into its failure, and keeps
+// what is to be kept.
+func (in *Received) failed(ctx context.Context, c Chunk, err error) error {
 	ses := in.session
 	var broken *readError
 	cause := context.Cause(ctx)
@@ -153,124 +175,125 @@ func (s *Service) failed(ctx context.Context, in *intake, c Chunk, err error) er
 	case errors.Is(err, errLeaseLost):
 		return stopped(ses, errLeaseLost)
 	case errors.Is(err, blobstore.ErrNotFound), errors.Is(err, blobstore.ErrCorrupt):
-		return s.lost(ctx, ses, err)
+		return in.lost(ctx, err)
 	case cut && in.n > 0 && !c.Part:
-		if kept := s.keep(ctx, in, true); kept != nil {
+		if kept := in.keep(ctx, true); kept != nil {
 			return kept
 		}
 	default:
-		s.dropFirst(ctx, in)
+		in.Drop(ctx)
 	}
 	switch {
 	case !cut:
-		return storeError(err)
+		return StoreError(err)
 	case broken == nil:
 		return stopped(ses, cause)
 	}
 	return errs.Wrap(broken.cause, errs.UploadInterrupted,
-		"The request for the upload with id '%s' broke off. %d bytes of the upload are kept; go on from there.", ses.row.id, ses.row.received)
+		"The request for the upload with id '%s' broke off. %d bytes of the upload are kept; go on from there.", ses.id, ses.row.received)
 }
 
-// dropFirst frees at once what a failed first request wrote: no state leads to
-// it, so the next request begins anew.
-func (s *Service) dropFirst(ctx context.Context, in *intake) {
-	if in.writer == nil || len(in.session.row.state) > 0 || in.session.lost(ctx, s.clock.Now()) {
+// Drop gives up what this request brought. If it was the upload's first, its
+// room is freed at once: no state leads to it, so the next request begins anew.
+func (in *Received) Drop(ctx context.Context) {
+	begun := in.writer != nil
+	in.close()
+	if !begun || len(in.session.row.state) > 0 || in.session.lost(in.service.Clock.Now()) {
 		return
 	}
-	in.close()
 	if err := in.store.Delete(context.WithoutCancel(ctx), in.session.row.objectKey); err != nil {
-		s.log.WarnContext(ctx, "the rest of a failed request stays until the upload goes on or expires", "upload", in.session.row.id, "error", err)
+		in.service.Log.WarnContext(ctx, "the rest of a failed request stays until the upload goes on or expires", "upload", in.session.id, "error", err)
 	}
 }
 
 // lost ends an upload whose bytes are gone or damaged.
-func (s *Service) lost(ctx context.Context, ses *session, cause error) error {
-	s.log.ErrorContext(ctx, "the bytes of an unfinished upload are lost; its client has to begin anew", "upload", ses.row.id, "error", cause)
-	s.discardUpload(context.WithoutCancel(ctx), ses)
-	return uploadNotFound(ses.repository, ses.row.id)
+func (in *Received) lost(ctx context.Context, cause error) error {
+	in.service.Log.ErrorContext(ctx, "the bytes of an unfinished upload are lost; its client has to begin anew", "upload", in.session.id, "error", cause)
+	in.Destroy(context.WithoutCancel(ctx))
+	return in.NotFound()
 }
 
 // keep suspends the object and writes the new state into the row, which is
 // what makes the bytes count. A row that is no longer the session's stays.
-func (s *Service) keep(ctx context.Context, in *intake, cut bool) error {
-	ses := in.session
-	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepLimit)
+func (in *Received) keep(ctx context.Context, cut bool) error {
+	s, ses := in.service, in.session
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepLimit)
 	defer cancel()
 	sum, err := in.hash.(encoding.BinaryMarshaler).MarshalBinary()
 	if err != nil {
 		return err
 	}
-	state, err := in.writer.Suspend(detached)
+	state, err := in.writer.Suspend(ctx)
 	if err != nil {
-		s.dropFirst(ctx, in)
-		return storeError(err)
+		in.Drop(ctx)
+		return StoreError(err)
 	}
-	row := ses.row
-	row.mixed = s.isMixed(row)
-	row.process = s.process
-	row.addPart(in.n, cut, s.limits.MinPartBytes)
-	row.state, row.hashes = state, sum
-	row.expiresAt = s.clock.Now().Add(s.uploadLife).UnixMicro()
-	ok, err := s.guarded(detached, ses, `UPDATE upload SET received = $3, parts = $4, last_part = $5, part_cut = $6, small_part = $7,
+	u := ses.row
+	u.mixed = s.isMixed(u)
+	u.process = s.process
+	u.addPart(in.n, cut, s.Limits.MinPartBytes)
+	u.state, u.hashes = state, sum
+	u.expiresAt = s.Clock.Now().Add(s.Life).UnixMicro()
+	ok, err := s.guarded(ctx, ses, `UPDATE upload SET received = $3, parts = $4, last_part = $5, part_cut = $6, small_part = $7,
 		state = $8, hashes = $9, process = $10, mixed = $11, expires_at = $12, writer = '', writer_until = 0
 		WHERE id = $1 AND writer = $2 AND NOT closed`,
-		row.received, row.parts, row.lastPart, row.partCut, row.smallPart, row.state, row.hashes, row.process, row.mixed, row.expiresAt)
+		u.received, u.parts, u.lastPart, u.partCut, u.smallPart, u.state, u.hashes, u.process, u.mixed, u.expiresAt)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return stopped(ses, errLeaseLost)
 	}
-	ses.row, ses.leased = row, false
+	ses.row, ses.leased = u, false
 	return nil
 }
 
 // isMixed says whether bytes of the upload came in through another process.
-func (s *Service) isMixed(row upload) bool {
-	return row.mixed || len(row.state) > 0 && row.process != s.process
+func (s *Service) isMixed(u row) bool {
+	return u.mixed || len(u.state) > 0 && u.process != s.process
 }
 
 // checkChunk compares the chunk with what the upload has.
 func (s *Service) checkChunk(ses *session, c Chunk) error {
-	row := ses.row
-	if c.Part && row.parts >= s.limits.MaxLayerParts && !row.partCut {
-		return errs.New(errs.LimitExceeded, "The upload with id '%s' already has the maximum allowed number of layer parts which is '%d'", row.id, s.limits.MaxLayerParts)
+	u := ses.row
+	if c.Part && u.parts >= s.Limits.MaxLayerParts && !u.partCut {
+		return errs.New(errs.LimitExceeded, "The upload with id '%s' already has the maximum allowed number of layer parts which is '%d'", u.id, s.Limits.MaxLayerParts)
 	}
 	if c.First < 0 {
 		return nil
 	}
 	size := c.Last - c.First + 1
 	switch {
-	case c.First != row.received:
-		return s.badRange(ses, c, fmt.Sprintf("the next byte is %d", row.received))
+	case c.First != u.received:
+		return badRange(ses, c, fmt.Sprintf("the next byte is %d", u.received))
 	case size < 1:
-		return s.badRange(ses, c, "the last byte comes before the first")
-	case c.Part && size > s.limits.MaxPartBytes:
-		return s.badRange(ses, c, fmt.Sprintf("a layer part has at most %d bytes", s.limits.MaxPartBytes))
-	case size > s.limits.MaxLayerBytes-row.received:
+		return badRange(ses, c, "the last byte comes before the first")
+	case c.Part && size > s.Limits.MaxPartBytes:
+		return badRange(ses, c, fmt.Sprintf("a layer part has at most %d bytes", s.Limits.MaxPartBytes))
+	case size > s.Limits.MaxLayerBytes-u.received:
 		return s.tooLarge(ses)
 	}
 	return nil
 }
 
 // badRange is the failure of a chunk that does not fit.
-func (s *Service) badRange(ses *session, c Chunk, reason string) error {
+func badRange(ses *session, c Chunk, reason string) error {
 	r := ses.repository
 	if !c.Part {
 		return errs.New(errs.RangeInvalid, "The bytes %d-%d do not fit the upload with id '%s': %s. Ask for the upload's status and go on from there.",
-			c.First, c.Last, ses.row.id, reason)
+			c.First, c.Last, ses.id, reason)
 	}
 	return errs.New(errs.LayerPartInvalid,
 		"Invalid layer part with first byte '%d' and last byte '%d' for the upload with id '%s' in the repository with name '%s' in registry with id '%s': %s",
-		c.First, c.Last, ses.row.id, r.Name, r.Registry.Account, reason).
+		c.First, c.Last, ses.id, r.Name, r.Registry.Account, reason).
 		With("registryId", string(r.Registry.Account)).
 		With("repositoryName", string(r.Name)).
-		With("uploadId", ses.row.id).
+		With("uploadId", ses.id).
 		With("lastValidByteReceived", max(ses.row.received-1, 0))
 }
 
 func (s *Service) tooLarge(ses *session) error {
-	return errs.New(errs.LayerTooLarge, "The layer of the upload with id '%s' is larger than the maximum allowed size which is '%d' bytes", ses.row.id, s.limits.MaxLayerBytes)
+	return errs.New(errs.LayerTooLarge, "The layer of the upload with id '%s' is larger than the maximum allowed size which is '%d' bytes", ses.id, s.Limits.MaxLayerBytes)
 }
 
 // piece is a buffer on its way from the body to the store.
@@ -359,6 +382,3 @@ func fill(body io.Reader, p []byte) (int, error) {
 	}
 	return n, nil
 }
-
-// digestOf is the digest of everything that the intake's upload has received.
-func (in *intake) digest() name.Digest { return name.FromHash("sha256", in.hash) }

@@ -1,4 +1,4 @@
-package layer
+package upload
 
 import (
 	"context"
@@ -13,43 +13,44 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
-// timing is how writers of one upload take turns.
-type timing struct {
-	// lease is how long a writer that is not heard of keeps the row. It stops
+// Timing is how writers of one upload take turns.
+type Timing struct {
+	// Lease is how long a writer that is not heard of keeps the row. It stops
 	// writing by itself when it could not renew for that long.
-	lease time.Duration
-	// beat is the time between two renewals, and so about the longest that a
+	Lease time.Duration
+	// Beat is the time between two renewals, and so about the longest that a
 	// writer on another node goes on after it was asked to stop.
-	beat time.Duration
-	// skew is what clocks of two nodes may differ: a lease is taken over only
+	Beat time.Duration
+	// Skew is what clocks of two nodes may differ: a lease is taken over only
 	// so much after its end.
-	skew time.Duration
-	// wait bounds how long a request waits for its turn. It is longer than
-	// lease and skew, so that a client whose server was killed finds its upload
+	Skew time.Duration
+	// Wait bounds how long a request waits for its turn. It is longer than
+	// Lease and Skew, so that a client whose server was killed finds its upload
 	// free at its first try.
-	wait time.Duration
-	// poll is the time between two looks at a row that another node holds.
-	poll time.Duration
+	Wait time.Duration
+	// Poll is the time between two looks at a row that another node holds.
+	Poll time.Duration
 }
 
-func defaultTiming() timing {
-	return timing{lease: 15 * time.Second, beat: 4 * time.Second, skew: 5 * time.Second, wait: 25 * time.Second, poll: 250 * time.Millisecond}
+// DefaultTiming suits nodes whose clocks agree within seconds.
+func DefaultTiming() Timing {
+	return Timing{Lease: 15 * time.Second, Beat: 4 * time.Second, Skew: 5 * time.Second, Wait: 25 * time.Second, Poll: 250 * time.Millisecond}
 }
 
 // Why a session was told to stop.
 var (
-	errSuperseded = errors.New("layer: another request for the upload has come")
-	errLeaseLost  = errors.New("layer: the lease of the upload could not be renewed")
-	errReleased   = errors.New("layer: the request is over")
+	errSuperseded = errors.New("upload: another request for the upload has come")
+	errLeaseLost  = errors.New("upload: the lease of the upload could not be renewed")
+	errReleased   = errors.New("upload: the request is over")
 )
 
 // session is one request's hold on an upload: its place in this process's
 // queue and the lease in the row.
 type session struct {
-	token        string
-	repositoryID int64
-	repository   repository.Repository
-	row          upload // as the database has it
+	id         string
+	token      string
+	repository repository.Repository
+	row        row // as the database has it
 
 	// cancel ends the session's context, which acquire returns; it may be
 	// called from anywhere.
@@ -65,10 +66,10 @@ type session struct {
 
 // lost says whether the session may have lost its lease. Then it must not touch
 // the object any more, whose next writer cuts it back.
-func (ses *session) lost(ctx context.Context, now time.Time) bool {
+func (ses *session) lost(now time.Time) bool {
 	ses.mu.Lock()
 	defer ses.mu.Unlock()
-	return !now.Before(ses.until) || errors.Is(context.Cause(ctx), errLeaseLost)
+	return !now.Before(ses.until)
 }
 
 func (ses *session) extend(until time.Time) {
@@ -77,7 +78,7 @@ func (ses *session) extend(until time.Time) {
 	ses.until = until
 }
 
-func uploadBusy(id string) error {
+func busy(id string) error {
 	return errs.New(errs.UploadBusy, "Another request is still writing to the upload with id '%s'. Wait for it to end, ask for the upload's status and go on from there.", id)
 }
 
@@ -87,10 +88,9 @@ func uploadBusy(id string) error {
 // the given one, and when the session is told to stop; the caller releases the
 // session.
 func (s *Service) acquire(ctx context.Context, r repository.Repository, id string) (context.Context, *session, error) {
-	ses := &session{token: uuid.NewString(), repositoryID: r.ID, repository: r, done: make(chan struct{})}
-	ses.row.id = id
+	ses := &session{id: id, token: uuid.NewString(), repository: r, done: make(chan struct{})}
 	ctx, ses.cancel = context.WithCancelCause(ctx)
-	limit := time.NewTimer(s.timing.wait)
+	limit := time.NewTimer(s.Timing.Wait)
 	defer limit.Stop()
 	if err := s.enter(ctx, ses, limit.C); err != nil {
 		ses.cancel(errReleased)
@@ -112,25 +112,24 @@ func (s *Service) acquire(ctx context.Context, r repository.Repository, id strin
 // enter waits until no other request of this process is at the upload, and
 // tells the one that is to stop.
 func (s *Service) enter(ctx context.Context, ses *session, limit <-chan time.Time) error {
-	id := ses.row.id
 	for {
 		s.mu.Lock()
-		old := s.active[id]
+		old := s.active[ses.id]
 		if old == nil {
-			s.active[id] = ses
+			s.active[ses.id] = ses
 		}
 		s.mu.Unlock()
 		if old == nil {
 			return nil
 		}
-		if old.repositoryID != ses.repositoryID {
-			return uploadNotFound(ses.repository, id)
+		if old.repository.ID != ses.repository.ID {
+			return notFound(ses.repository, ses.id)
 		}
 		old.cancel(errSuperseded)
 		select {
 		case <-old.done:
 		case <-limit:
-			return uploadBusy(id)
+			return busy(ses.id)
 		case <-ctx.Done():
 			return stopped(ses, context.Cause(ctx))
 		}
@@ -146,9 +145,9 @@ func (s *Service) takeLease(ctx context.Context, ses *session, limit <-chan time
 			return err
 		}
 		select {
-		case <-time.After(s.timing.poll):
+		case <-time.After(s.Timing.Poll):
 		case <-limit:
-			return uploadBusy(ses.row.id)
+			return busy(ses.id)
 		case <-ctx.Done():
 			return stopped(ses, context.Cause(ctx))
 		}
@@ -157,20 +156,19 @@ func (s *Service) takeLease(ctx context.Context, ses *session, limit <-chan time
 
 // tryLease takes the row if it is free. If not, it asks the holder to stop.
 func (s *Service) tryLease(ctx context.Context, ses *session) (bool, error) {
-	id := ses.row.id
-	now := s.clock.Now()
-	until := now.Add(s.timing.lease)
-	var row upload
+	now := s.Clock.Now()
+	until := now.Add(s.Timing.Lease)
+	var u row
 	var free bool
-	err := s.volatile.Update(ctx, func(tx *sqldb.Tx) error {
+	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
 		free = false
 		var err error
-		row, err = scanUpload(tx.QueryRow(ctx, `UPDATE upload
+		u, err = scan(tx.QueryRow(ctx, `UPDATE upload
 			SET writer = $1, writer_until = $2, wanted = $3, opened = opened + 1, expires_at = $4
 			WHERE id = $5 AND repository_id = $6 AND NOT closed AND expires_at > $7 AND (writer = '' OR writer_until < $8)
-			RETURNING `+uploadColumns,
-			ses.token, until.UnixMicro(), false, now.Add(s.uploadLife).UnixMicro(),
-			id, ses.repositoryID, now.UnixMicro(), now.Add(-s.timing.skew).UnixMicro()))
+			RETURNING `+columns,
+			ses.token, until.UnixMicro(), false, now.Add(s.Life).UnixMicro(),
+			ses.id, ses.repository.ID, now.UnixMicro(), now.Add(-s.Timing.Skew).UnixMicro()))
 		if err == nil {
 			free = true
 			return nil
@@ -178,24 +176,24 @@ func (s *Service) tryLease(ctx context.Context, ses *session) (bool, error) {
 		if !errors.Is(err, sqldb.ErrNoRows) {
 			return err
 		}
-		if row, err = findUpload(ctx, tx, ses.repository, id); err != nil {
+		if u, err = find(ctx, tx, ses.repository, ses.id); err != nil {
 			return err
 		}
-		held := row.writer != "" && row.writerUntil >= now.Add(-s.timing.skew).UnixMicro()
-		if !held && (row.closed || row.expiresAt <= now.UnixMicro()) {
-			return uploadNotFound(ses.repository, id)
+		held := u.writer != "" && u.writerUntil >= now.Add(-s.Timing.Skew).UnixMicro()
+		if !held && (u.closed || u.expiresAt <= now.UnixMicro()) {
+			return notFound(ses.repository, ses.id)
 		}
-		_, err = tx.Exec(ctx, `UPDATE upload SET wanted = $1 WHERE id = $2 AND NOT closed AND NOT wanted`, true, id)
+		_, err = tx.Exec(ctx, `UPDATE upload SET wanted = $1 WHERE id = $2 AND NOT closed AND NOT wanted`, true, ses.id)
 		return err
 	})
 	if err != nil {
-		if context.Cause(ctx) != nil {
-			return false, stopped(ses, context.Cause(ctx))
+		if cause := context.Cause(ctx); cause != nil {
+			return false, stopped(ses, cause)
 		}
 		return false, err
 	}
 	if free {
-		ses.row, ses.leased = row, true
+		ses.row, ses.leased = u, true
 		ses.extend(until)
 	}
 	return free, nil
@@ -205,16 +203,10 @@ func (s *Service) tryLease(ctx context.Context, ses *session) (bool, error) {
 // cut can bring back a row of the volatile database that was deleted or closed
 // before. Such a row is removed, its object left alone.
 func (s *Service) refuseSpent(ctx context.Context, ses *session) error {
-	var spent bool
-	err := s.durable.View(ctx, func(tx *sqldb.Tx) error {
-		var err error
-		spent, err = exists(ctx, tx, `SELECT 1 FROM blob WHERE object_key = $1
-			UNION ALL SELECT 1 FROM garbage WHERE region = $2 AND object_key = $1`, ses.row.objectKey, string(ses.row.region))
-		return err
-	})
+	spent, err := s.Objects.Spent(ctx, ses.row.region, ses.row.objectKey)
 	if err != nil {
-		if context.Cause(ctx) != nil {
-			return stopped(ses, context.Cause(ctx))
+		if cause := context.Cause(ctx); cause != nil {
+			return stopped(ses, cause)
 		}
 		return err
 	}
@@ -224,13 +216,13 @@ func (s *Service) refuseSpent(ctx context.Context, ses *session) error {
 	if err := s.forget(context.WithoutCancel(ctx), ses); err != nil {
 		return err
 	}
-	return uploadNotFound(ses.repository, ses.row.id)
+	return notFound(ses.repository, ses.id)
 }
 
 // beat renews the lease until the session is released, and tells the session
 // to stop when it is lost or another request waits for it.
 func (s *Service) beat(ctx context.Context, ses *session) {
-	tick := time.NewTicker(s.timing.beat)
+	tick := time.NewTicker(s.Timing.Beat)
 	defer tick.Stop()
 	for {
 		select {
@@ -238,14 +230,14 @@ func (s *Service) beat(ctx context.Context, ses *session) {
 			return
 		case <-tick.C:
 		}
-		now := s.clock.Now()
-		until := now.Add(s.timing.lease)
+		now := s.Clock.Now()
+		until := now.Add(s.Timing.Lease)
 		var wanted, lost bool
-		limited, cancel := context.WithTimeout(ctx, s.timing.lease)
-		err := s.volatile.Update(limited, func(tx *sqldb.Tx) error {
+		limited, cancel := context.WithTimeout(ctx, s.Timing.Lease)
+		err := s.DB.Update(limited, func(tx *sqldb.Tx) error {
 			wanted, lost = false, false
 			err := tx.QueryRow(limited, `UPDATE upload SET writer_until = $1, expires_at = $2 WHERE id = $3 AND writer = $4 RETURNING wanted`,
-				until.UnixMicro(), now.Add(s.uploadLife).UnixMicro(), ses.row.id, ses.token).Scan(&wanted)
+				until.UnixMicro(), now.Add(s.Life).UnixMicro(), ses.id, ses.token).Scan(&wanted)
 			if errors.Is(err, sqldb.ErrNoRows) {
 				lost, err = true, nil
 			}
@@ -254,8 +246,9 @@ func (s *Service) beat(ctx context.Context, ses *session) {
 		cancel()
 		switch {
 		case err != nil:
-			s.log.WarnContext(ctx, "the lease of an upload was not renewed", "upload", ses.row.id, "error", err)
+			s.Log.WarnContext(ctx, "the lease of an upload was not renewed", "upload", ses.id, "error", err)
 		case lost:
+			ses.extend(time.Time{})
 			ses.cancel(errLeaseLost)
 			return
 		default:
@@ -272,20 +265,20 @@ func (s *Service) release(ctx context.Context, ses *session) {
 	ctx = context.WithoutCancel(ctx)
 	ses.cancel(errReleased)
 	if ses.leased {
-		ctx, cancel := context.WithTimeout(ctx, s.timing.lease)
+		ctx, cancel := context.WithTimeout(ctx, s.Timing.Lease)
 		defer cancel()
-		err := s.volatile.Update(ctx, func(tx *sqldb.Tx) error {
-			_, err := tx.Exec(ctx, `UPDATE upload SET writer = '', writer_until = 0 WHERE id = $1 AND writer = $2`, ses.row.id, ses.token)
+		err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+			_, err := tx.Exec(ctx, `UPDATE upload SET writer = '', writer_until = 0 WHERE id = $1 AND writer = $2`, ses.id, ses.token)
 			return err
 		})
 		if err != nil {
-			s.log.WarnContext(ctx, "the lease of an upload was not given back and runs out by itself", "upload", ses.row.id, "error", err)
+			s.Log.WarnContext(ctx, "the lease of an upload was not given back and runs out by itself", "upload", ses.id, "error", err)
 		}
 		ses.leased = false
 	}
 	s.mu.Lock()
-	if s.active[ses.row.id] == ses {
-		delete(s.active, ses.row.id)
+	if s.active[ses.id] == ses {
+		delete(s.active, ses.id)
 	}
 	s.mu.Unlock()
 	close(ses.done)
@@ -295,29 +288,7 @@ func (s *Service) release(ctx context.Context, ses *session) {
 // stopped is the failure of a request that was told to stop.
 func stopped(ses *session, cause error) error {
 	if errors.Is(cause, errSuperseded) || errors.Is(cause, errLeaseLost) {
-		return errs.Wrap(cause, errs.UploadBusy, "Another request has taken over the upload with id '%s'. Ask for the upload's status and go on from there.", ses.row.id)
+		return errs.Wrap(cause, errs.UploadBusy, "Another request has taken over the upload with id '%s'. Ask for the upload's status and go on from there.", ses.id)
 	}
-	return errs.Wrap(cause, errs.UploadInterrupted, "The request for the upload with id '%s' broke off. Ask for the upload's status and go on from there.", ses.row.id)
-}
-
-// guarded runs an UPDATE or DELETE of the session's row, which ends with a
-// condition on id = $1 AND writer = $2; it says whether the session still had
-// the row.
-func (s *Service) guarded(ctx context.Context, ses *session, statement string, args ...any) (bool, error) {
-	var n int64
-	err := s.volatile.Update(ctx, func(tx *sqldb.Tx) error {
-		var err error
-		n, err = tx.Exec(ctx, statement, append([]any{ses.row.id, ses.token}, args...)...)
-		return err
-	})
-	return n == 1, storeError(err)
-}
-
-// forget removes the upload's row.
-func (s *Service) forget(ctx context.Context, ses *session) error {
-	_, err := s.guarded(ctx, ses, `DELETE FROM upload WHERE id = $1 AND writer = $2`)
-	if err == nil {
-		ses.leased = false
-	}
-	return err
+	return errs.Wrap(cause, errs.UploadInterrupted, "The request for the upload with id '%s' broke off. Ask for the upload's status and go on from there.", ses.id)
 }

@@ -1,0 +1,89 @@
+package transfer
+
+import (
+	"io"
+	"maps"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// BufferSize is a good size for the buffer that Begin is given, in bytes.
+const BufferSize = 128 << 10
+
+// Answer is what a request is answered with when all went well.
+type Answer struct {
+	Status int
+	Header http.Header
+	// Body is the content, or Content where it is streamed.
+	Body    []byte
+	Content io.Reader
+	// Size is the content's length in bytes, also where none is sent (HEAD).
+	Size int64
+
+	first []byte // what Begin has read
+}
+
+// ContentError is a failure to read content, as apart from one to send it.
+type ContentError struct{ Cause error }
+
+// Error says what was being done.
+func (e *ContentError) Error() string { return "reading the content: " + e.Cause.Error() }
+
+// Unwrap gives the cause.
+func (e *ContentError) Unwrap() error { return e.Cause }
+
+// Begin reads the first bytes of streamed content, as many as fit the buffer,
+// before anything is promised to the client: content that cannot be read is
+// then an error and no broken transfer. The buffer is used until Write is done.
+func (a *Answer) Begin(buffer []byte) error {
+	if a.Content == nil {
+		return nil
+	}
+	n, err := io.ReadFull(a.Content, buffer[:min(int64(len(buffer)), a.Size)])
+	a.first = buffer[:n]
+	return err
+}
+
+// Write sends the answer to a request of the method. After an error the client
+// has seen fewer bytes than announced, or has gone; an error of the content's
+// is a *ContentError.
+func (a *Answer) Write(w http.ResponseWriter, rc *http.ResponseController, method string, stall time.Duration) error {
+	h := w.Header()
+	maps.Copy(h, a.Header)
+	without := a.Status == http.StatusNoContent || a.Status == http.StatusNotModified
+	if !without {
+		h.Set("Content-Length", strconv.FormatInt(a.Size, 10))
+	}
+	w.WriteHeader(a.Status)
+	if without || a.Size == 0 || method == http.MethodHead {
+		return nil
+	}
+	out := &writer{w: w, rc: rc, stall: stall}
+	if err := a.send(out); err != nil {
+		return err
+	}
+	return out.finish()
+}
+
+// send writes the content; what Begin has not read passes through its buffer.
+func (a *Answer) send(out io.Writer) error {
+	if a.Content == nil {
+		_, err := out.Write(a.Body)
+		return err
+	}
+	buffer, left := a.first[:cap(a.first)], a.Size
+	for {
+		if _, err := out.Write(a.first); err != nil {
+			return err
+		}
+		if left -= int64(len(a.first)); left == 0 {
+			return nil
+		}
+		n, err := io.ReadAtLeast(a.Content, buffer[:min(int64(len(buffer)), left)], 1)
+		if err != nil {
+			return &ContentError{Cause: err}
+		}
+		a.first = buffer[:n]
+	}
+}

@@ -1,0 +1,111 @@
+package upload
+
+import (
+	"context"
+	"errors"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/keys"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// Size is the number of bytes of the upload, this request's among them.
+func (in *Received) Size() int64 { return in.session.row.received + in.n }
+
+// SmallPart says whether a part other than the last is under
+// Limits.MinPartBytes, this request's being the last if it brought bytes.
+func (in *Received) SmallPart() bool {
+	u := in.session.row
+	if in.n > 0 {
+		u.addPart(in.n, false, in.service.Limits.MinPartBytes)
+	}
+	return u.smallPart
+}
+
+// Digest is the sha256 digest of everything that the upload has received.
+func (in *Received) Digest() name.Digest { return name.FromHash("sha256", in.hash) }
+
+// Region is where the upload's object stands.
+func (in *Received) Region() name.Region { return in.session.row.region }
+
+// Suspect says whether the stored bytes may not be those that came: unsynced
+// ones that another process left behind, which a power cut can have replaced by
+// others. A finished object must then be read again.
+func (in *Received) Suspect() bool {
+	return !in.service.DurableSuspend && in.service.isMixed(in.session.row)
+}
+
+// NotFound is the failure for an upload that is over.
+func (in *Received) NotFound() error { return notFound(in.session.repository, in.session.id) }
+
+// Finish closes the row, for ever, and then makes the object durable. Only a
+// failure to do so opens the row again, at the state that it had before: no
+// later one was ever used. A crash in between costs the client this upload.
+// errs.StorageFull, errs.KeyFailure; errs.UploadBusy when the lease was lost,
+// errs.UploadNotFound when the bytes were.
+func (in *Received) Finish(ctx context.Context) (blobstore.Object, error) {
+	s, ses := in.service, in.session
+	if err := s.closeRow(ctx, ses); err != nil {
+		return blobstore.Object{}, err
+	}
+	err := in.open(ctx)
+	if errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt) {
+		return blobstore.Object{}, in.lost(ctx, err)
+	}
+	var obj blobstore.Object
+	if err == nil {
+		obj, err = in.writer.Commit(ctx)
+	}
+	if err == nil {
+		return obj, nil
+	}
+	in.Drop(ctx)
+	if _, err := s.guarded(ctx, ses, `UPDATE upload SET closed = FALSE WHERE id = $1 AND writer = $2`); err != nil {
+		s.Log.ErrorContext(ctx, "an upload that could not be finished stays closed; its client has to begin anew", "upload", ses.id, "error", err)
+	}
+	return blobstore.Object{}, StoreError(err)
+}
+
+// Destroy ends the upload and removes its object, for a request that has failed
+// for good. What it does not reach is left to expiry.
+func (in *Received) Destroy(ctx context.Context) {
+	in.close()
+	if err := in.service.destroy(ctx, in.session); err != nil {
+		in.service.Log.WarnContext(ctx, "a failed upload was not removed and is left to expiry", "upload", in.session.id, "error", err)
+	}
+}
+
+// Forget removes the row of an upload whose object has become a blob's. If that
+// fails, expiry does it.
+func (in *Received) Forget(ctx context.Context) {
+	if err := in.service.forget(ctx, in.session); err != nil {
+		in.service.Log.WarnContext(ctx, "the row of a finished upload was not removed and is left to expiry", "upload", in.session.id, "error", err)
+	}
+}
+
+// StoreError gives those failures of a store or a database that the caller can
+// do something about their codes; everything else stays as it is, a fault of
+// ours.
+func StoreError(err error) error {
+	if _, done := errors.AsType[*errs.Error](err); done {
+		return err
+	}
+	switch {
+	case errors.Is(err, blobstore.ErrFull), errors.Is(err, sqldb.ErrFull):
+		return errs.Wrap(err, errs.StorageFull, "The registry has no storage space left. Ask its operator to make room, then go on with the upload.")
+	case errors.Is(err, blobstore.ErrKey):
+		code := "KMSInternalException"
+		switch {
+		case errors.Is(err, keys.ErrNotFound):
+			code = "NotFoundException"
+		case errors.Is(err, keys.ErrDisabled):
+			code = "DisabledException"
+		case errors.Is(err, keys.ErrUnwrap):
+			code = "InvalidCiphertextException"
+		}
+		return errs.Wrap(err, errs.KeyFailure, "The repository's encryption key cannot be used: %s", code).With("kmsError", code)
+	}
+	return err
+}
