@@ -35,6 +35,9 @@ func (a *App) openBackends(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("the database of uploads cannot be opened: %w", err)
 	}
+	if a.volatile.Recreated() {
+		a.log.Warn("the database of uploads was damaged, by a power cut perhaps, and was begun anew: clients have to start their unfinished uploads again")
+	}
 	if err := a.migrate(ctx); err != nil {
 		return err
 	}

@@ -311,7 +311,7 @@ func (c *trial) resume(ctx context.Context, u leftover) error {
 		}
 		n = 1
 	}
-	if err := c.registry.Finish(ctx, u.location, digest, b[n:]); err != nil {
+	if err := c.registry.FinishAt(ctx, u.location, digest, n, b[n:]); err != nil {
 		return wrap(fmt.Errorf("going on at %d of %d bytes: %w", n, len(b), err), "the unfinished upload", what)
 	}
 	if _, err := c.registry.Blob(ctx, u.repo, digest); err != nil {

@@ -57,15 +57,15 @@ func (s *Service) GetAll(ctx context.Context, r repository.Repository, refs []Re
 
 func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, accept []string, needBody bool) (Image, error) {
 	var i row
-	var form string // the translation to serve, "" for the stored form
+	var asked form  // the translation that was asked for by its digest
 	var body []byte // sealed
 	stored := false // the stored form is right, whatever others there are
 	err := s.Durable.View(ctx, func(tx *sqldb.Tx) error {
 		var err error
-		if i, form, err = findForm(ctx, tx, r, ref); err != nil {
+		if i, asked, err = s.findForm(ctx, tx, r, ref); err != nil {
 			return err
 		}
-		stored = form == "" && (ref.Digest != "" || accepts(accept, i.mediaType))
+		stored = asked == form{} && (ref.Digest != "" || accepts(accept, i.mediaType))
 		body = nil
 		if stored && !needBody {
 			return nil
@@ -86,7 +86,10 @@ func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, ac
 	if img.Manifest, err = s.Repositories.Unseal(ctx, r, sealContext(i.digest), body); err != nil || stored {
 		return img, err
 	}
-	return s.translate(ctx, r, ref, img, form, accept)
+	if asked.tag == "" {
+		asked.tag = ref.Tag
+	}
+	return s.translate(ctx, r, img, asked, accept)
 }
 
 func accepts(accept []string, mediaType string) bool {
@@ -95,23 +98,23 @@ func accepts(accept []string, mediaType string) bool {
 }
 
 // translate turns an image in its stored form into the given form, or, if that
-// is "", into one that the client accepts.
-func (s *Service) translate(ctx context.Context, r repository.Repository, ref Ref, img Image, form string, accept []string) (Image, error) {
+// has no media type, into one that the client accepts.
+func (s *Service) translate(ctx context.Context, r repository.Repository, img Image, to form, accept []string) (Image, error) {
 	m, err := manifest.Parse(img.Manifest, img.MediaType, manifest.Limits{})
 	if err != nil {
 		return Image{}, fmt.Errorf("the stored manifest %s of the repository %s cannot be read: %w", img.Stored, r.Name, err)
 	}
-	if form == "" {
+	if to.mediaType == "" {
 		var ok bool
-		if form, ok = manifest.Choose(s.forms(m), accept); !ok {
+		if to.mediaType, ok = manifest.Choose(s.forms(m), accept); !ok {
 			return Image{}, untranslated(m)
 		}
 	}
-	if form == manifest.DockerSchema1Signed {
-		return s.toSchema1(ctx, r, ref, img, m)
+	if to.mediaType == manifest.DockerSchema1Signed {
+		return s.toSchema1(ctx, r, to.tag, img, m)
 	}
 	body, mediaType, ok := m.Counterpart()
-	if !ok || mediaType != form {
+	if !ok || mediaType != to.mediaType {
 		return Image{}, untranslated(m)
 	}
 	translated, err := manifest.Parse(body, mediaType, manifest.Limits{})
@@ -140,7 +143,7 @@ func untranslated(m manifest.Manifest) error {
 // to schema 1; the manifest that holds it could not be larger anyway.
 const maxConfigBytes = 4 << 20
 
-func (s *Service) toSchema1(ctx context.Context, r repository.Repository, ref Ref, img Image, m manifest.Manifest) (Image, error) {
+func (s *Service) toSchema1(ctx context.Context, r repository.Repository, tag name.Tag, img Image, m manifest.Manifest) (Image, error) {
 	if m.Config.Size > maxConfigBytes {
 		return Image{}, untranslated(m)
 	}
@@ -148,7 +151,7 @@ func (s *Service) toSchema1(ctx context.Context, r repository.Repository, ref Re
 	if err != nil {
 		return Image{}, err
 	}
-	body, digest, err := m.Schema1(manifest.Schema1Options{Repository: r.Name, Tag: ref.Tag, Config: config, At: img.PushedAt, Signer: s.Signer})
+	body, digest, err := m.Schema1(manifest.Schema1Options{Repository: r.Name, Tag: tag, Config: config, At: img.PushedAt, Signer: s.Signer})
 	if errors.Is(err, manifest.ErrUntranslatable) {
 		return Image{}, untranslated(m)
 	}
@@ -157,6 +160,7 @@ func (s *Service) toSchema1(ctx context.Context, r repository.Repository, ref Re
 	}
 	img.Manifest, img.MediaType, img.Digest, img.ArtifactType = body, manifest.DockerSchema1Signed, digest, ""
 	img.ManifestSize = int64(len(body))
+	s.translations.note(r.ID, digest, translation{image: img.ID, tag: tag})
 	return img, nil
 }
 

@@ -3,6 +3,7 @@ package image_test
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -28,14 +29,13 @@ func TestTranslationByTag(t *testing.T) {
 			accept      string
 			wantType    string
 			wantConfig  string
-			hasOwnName  bool // its digest can be asked for
 			wantSchema1 bool
 		}{
-			{"oci", oci, manifest.OCIImage, manifest.OCIImage, "", true, false},
-			{"oci", oci, manifest.DockerSchema2, manifest.DockerSchema2, "application/vnd.docker.container.image.v1+json", true, false},
-			{"docker", docker, manifest.OCIImage + ", " + manifest.DockerSchema1Signed, manifest.OCIImage, "application/vnd.oci.image.config.v1+json", true, false},
-			{"oci", oci, manifest.DockerSchema1Signed, manifest.DockerSchema1Signed, "", false, true},
-			{"docker", docker, manifest.DockerSchema1, manifest.DockerSchema1Signed, "", false, true},
+			{"oci", oci, manifest.OCIImage, manifest.OCIImage, "", false},
+			{"oci", oci, manifest.DockerSchema2, manifest.DockerSchema2, "application/vnd.docker.container.image.v1+json", false},
+			{"docker", docker, manifest.OCIImage + ", " + manifest.DockerSchema1Signed, manifest.OCIImage, "application/vnd.oci.image.config.v1+json", false},
+			{"oci", oci, manifest.DockerSchema1Signed, manifest.DockerSchema1Signed, "", true},
+			{"docker", docker, manifest.DockerSchema1, manifest.DockerSchema1Signed, "", true},
 		} {
 			got, err := w.Get(ctx, w.app, image.Ref{Tag: c.tag}, []string{c.accept})
 			if err != nil || got.MediaType != c.wantType || got.Stored != c.stored.digest || got.ManifestSize != int64(len(got.Manifest)) {
@@ -60,10 +60,7 @@ func TestTranslationByTag(t *testing.T) {
 			// By digest nothing is translated, whatever the client accepts.
 			for _, ref := range []image.Ref{{Digest: got.Digest}, {Digest: got.Digest, Tag: c.tag}} {
 				byDigest, err := node.Get(ctx, w.app, ref, []string{"text/plain"})
-				switch {
-				case !c.hasOwnName && !errs.Is(err, errs.ImageNotFound):
-					t.Errorf("schema 1 by %+v: %v", ref, err)
-				case c.hasOwnName && (err != nil || string(byDigest.Manifest) != string(got.Manifest) || byDigest.Digest != got.Digest || byDigest.MediaType != got.MediaType):
+				if err != nil || string(byDigest.Manifest) != string(got.Manifest) || byDigest.Digest != got.Digest || byDigest.MediaType != got.MediaType {
 					t.Errorf("%s as %s by %+v: %+v %v", c.tag, c.accept, ref, byDigest, err)
 				}
 			}
@@ -92,7 +89,8 @@ func TestUntranslatable(t *testing.T) {
 		w.push(w.app, index("x", one.digest), "index")
 		w.push(w.app, w.oci(w.app, "artifact", `,"artifactType":"a/b"`), "artifact")
 		odd := w.oci(w.app, "odd", "")
-		odd.body = strings.Replace(odd.body, string(odd.config), string(w.layers.put(w.app, []byte("no JSON at all"))), 1)
+		odd.body = regexp.MustCompile(`"digest":"`+string(odd.config)+`","size":\d+`).ReplaceAllString(odd.body,
+			`"digest":"`+string(w.layers.put(w.app, []byte("no JSON at all")))+`","size":14`)
 		odd.digest = name.SHA256([]byte(odd.body))
 		w.push(w.app, odd, "odd")
 		for tag, accept := range map[name.Tag]string{"one": manifest.OCIIndex, "index": manifest.OCIImage + "," + manifest.DockerList, "artifact": manifest.DockerSchema2, "odd": manifest.DockerSchema1Signed} {
@@ -296,6 +294,46 @@ func TestRunFlushesInTimeAndAtTheEnd(t *testing.T) {
 			w.must(<-ended)
 			if got := written(); got != want {
 				t.Errorf("at the end %s is written, want %s", got, want)
+			}
+		}
+	})
+}
+
+func TestSchema1IsFoundByItsDigest(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		w, ctx := open(t, db, nil), t.Context()
+		w.push(w.app, w.docker(w.app, "a"), "one")
+		made, err := w.Get(ctx, w.app, image.Ref{Tag: "one"}, []string{manifest.DockerSchema1Signed})
+		w.must(err)
+		check := func(what string, s *image.Service) {
+			t.Helper()
+			got, err := s.Get(ctx, w.app, image.Ref{Digest: made.Digest}, nil)
+			if err != nil || string(got.Manifest) != string(made.Manifest) || got.Digest != made.Digest || got.MediaType != manifest.DockerSchema1Signed {
+				t.Errorf("%s: %+v %v", what, got, err)
+			}
+			if _, err := s.Get(ctx, w.app, image.Ref{Tag: "one", Digest: made.Digest}, nil); err != nil {
+				t.Errorf("%s, with its tag: %v", what, err)
+			}
+		}
+		check("on the node that made it", w.Service)
+		other := image.New(w.config)
+		_, err = other.Get(ctx, w.app, image.Ref{Digest: made.Digest}, nil)
+		expect(t, err, errs.ImageNotFound, "Requested image not found")
+		w.must(w.Flush(ctx))
+		w.must(w.Flush(ctx))
+		check("on another node, once it is written", other)
+		if n := len(w.texts(`SELECT digest FROM image_translation WHERE tag = 'one'`)); n != 1 {
+			t.Errorf("%d rows for one translation", n)
+		}
+		w.push(w.app, w.docker(w.app, "b"), "one")
+		if got, err := other.Get(ctx, w.app, image.Ref{Digest: made.Digest}, nil); err != nil || string(got.Manifest) != string(made.Manifest) {
+			t.Errorf("after the tag has moved: %+v %v", got, err)
+		}
+		_, _, err = w.Delete(ctx, w.app, []image.Ref{{Digest: made.Stored}})
+		w.must(err)
+		for what, s := range map[string]*image.Service{"the node that made it": w.Service, "another node": other} {
+			if _, err := s.Get(ctx, w.app, image.Ref{Digest: made.Digest}, nil); !errs.Is(err, errs.ImageNotFound) {
+				t.Errorf("on %s after the image's delete: %v", what, err)
 			}
 		}
 	})

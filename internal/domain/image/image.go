@@ -74,7 +74,8 @@ type Config struct {
 // Service stores images. All methods may be called from many goroutines.
 type Service struct {
 	Config
-	pulls pulls
+	pulls        pulls
+	translations translations
 }
 
 // New returns the service.

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -45,7 +46,7 @@ func (p *pulls) take() map[int64]int64 {
 // lastFlush bounds the write at the end of Run.
 const lastFlush = 10 * time.Second
 
-// Run writes the noted pulls every FlushPulls until ctx ends, and then once
+// Run writes the noted pulls and translations every FlushPulls until ctx ends, and then once
 // more. A write that fails is logged and tried again with the next one.
 func (s *Service) Run(ctx context.Context) error {
 	ticker := time.NewTicker(s.FlushPulls)
@@ -68,9 +69,13 @@ func (s *Service) Run(ctx context.Context) error {
 // holds up other changes of these images.
 const pullsPerCommit = 100
 
-// Flush writes the pulls that were noted so far. What could not be written is
-// kept for the next time.
+// Flush writes the pulls and the translations that were noted so far. What could
+// not be written is kept for the next time.
 func (s *Service) Flush(ctx context.Context) error {
+	return errors.Join(s.flushPulls(ctx), s.translations.flush(ctx, s.Durable))
+}
+
+func (s *Service) flushPulls(ctx context.Context) error {
 	taken := s.pulls.take()
 	ids := make([]int64, 0, len(taken))
 	for id := range taken {

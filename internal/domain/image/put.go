@@ -181,7 +181,7 @@ func (s *Service) insert(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 	if err != nil || p.translation == "" {
 		return i, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO image_translation (repository_id, digest, image_id, media_type) VALUES ($1, $2, $3, $4)`,
+	_, err = tx.Exec(ctx, `INSERT INTO image_translation (repository_id, digest, image_id, media_type, tag) VALUES ($1, $2, $3, $4, '')`,
 		r.ID, string(p.translation), i.id, p.translated)
 	return i, err
 }
@@ -205,6 +205,10 @@ func (s *Service) requireBlobs(ctx context.Context, tx *sqldb.Tx, r repository.R
 	for _, b := range blobs {
 		blobSize, ok := sizes[b.Digest]
 		switch {
+		case ok && b.Size >= 0 && b.Size != blobSize:
+			// Every client refuses such an image when it pulls it.
+			return nil, 0, errs.New(errs.ManifestInvalid, "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'the layer %s has %d bytes, not %d'",
+				b.Digest, blobSize, b.Size)
 		case ok:
 			held = append(held, b)
 			size += blobSize

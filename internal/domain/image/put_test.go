@@ -151,6 +151,18 @@ func TestPutNeedsLayersAndChildren(t *testing.T) {
 	})
 }
 
+func TestSizesHaveToBeRight(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		w, ctx := open(t, db, nil), t.Context()
+		p := w.oci(w.app, "one", "")
+		_, _, err := w.Put(ctx, w.app, image.Put{Manifest: []byte(strings.Replace(p.body, `"size":14`, `"size":15`, 1))})
+		expect(t, err, errs.ManifestInvalid, fmt.Sprintf("Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'the layer %s has 14 bytes, not 15'", p.layers[0]))
+		if got := w.state(w.app); len(got) != 0 {
+			t.Errorf("the refused image left %v", got)
+		}
+	})
+}
+
 func TestForeignLayersNeedNotBeThere(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := open(t, db, nil), t.Context()
@@ -158,7 +170,7 @@ func TestForeignLayersNeedNotBeThere(t *testing.T) {
 		absent, present := name.SHA256([]byte("windows")), w.layers.put(w.app, []byte("pushed all the same"))
 		p := w.docker(w.app, "one")
 		for _, d := range []name.Digest{absent, present} {
-			p.body = strings.Replace(p.body, `"layers":[`, fmt.Sprintf(`"layers":[{"mediaType":"%s","digest":"%s","size":1000,"urls":["https://example.com/"]},`, foreign, d), 1)
+			p.body = strings.Replace(p.body, `"layers":[`, fmt.Sprintf(`"layers":[{"mediaType":"%s","digest":"%s","size":19,"urls":["https://example.com/"]},`, foreign, d), 1)
 		}
 		p.digest = name.SHA256([]byte(p.body))
 		img := w.push(w.app, p, "v1")
@@ -206,7 +218,7 @@ func TestManyLayersAndChildren(t *testing.T) {
 		var layers []string
 		for i := range n {
 			d := w.layers.put(w.app, fmt.Appendf(nil, "layer %d", i))
-			layers = append(layers, fmt.Sprintf(`{"mediaType":"a/b","digest":"%s","size":1}`, d))
+			layers = append(layers, fmt.Sprintf(`{"mediaType":"a/b","digest":"%s","size":%d}`, d, len(fmt.Sprint("layer ", i))))
 		}
 		config := w.layers.put(w.app, []byte("{}"))
 		body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"%s","config":{"mediaType":"a/b","digest":"%s","size":2},"layers":[%s]}`, manifest.OCIImage, config, strings.Join(layers, ","))

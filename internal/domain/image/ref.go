@@ -106,9 +106,9 @@ const (
 	imageByDigest = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.digest = $2`
 	imageByTag    = `SELECT ` + rowColumns + ` FROM image_tag t JOIN image i ON i.id = t.image_id WHERE t.repository_id = $1 AND t.tag = $2`
 	// translationByDigest finds any of the images that share the translation.
-	translationByDigest = `SELECT ` + rowColumns + `, x.media_type FROM image_translation x JOIN image i ON i.id = x.image_id
+	translationByDigest = `SELECT ` + rowColumns + `, x.media_type, x.tag FROM image_translation x JOIN image i ON i.id = x.image_id
 		WHERE x.repository_id = $1 AND x.digest = $2 ORDER BY x.image_id LIMIT 1`
-	translationOfImage = `SELECT x.media_type FROM image_translation x WHERE x.repository_id = $1 AND x.digest = $2 AND x.image_id = $3`
+	translationOfImage = `SELECT x.media_type, x.tag FROM image_translation x WHERE x.repository_id = $1 AND x.digest = $2 AND x.image_id = $3`
 )
 
 // find looks an image up by the digest that it is stored under, or by tag.
@@ -132,36 +132,46 @@ func find(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref) (
 	return i, nil
 }
 
-// findForm is find for pulls: a digest may be that of a translation. form is
-// the media type that was asked for in that way, "" otherwise.
-func findForm(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref) (i row, form string, err error) {
-	i, err = find(ctx, tx, r, ref)
+// form is a translation: its media type, and for schema 1 the tag that it
+// names. The zero form is the stored one.
+type form struct {
+	mediaType string
+	tag       name.Tag
+}
+
+// findForm is find for pulls: a digest may be that of a translation, which is
+// then the form.
+func (s *Service) findForm(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref) (row, form, error) {
+	i, err := find(ctx, tx, r, ref)
 	var f Failure
 	if err == nil || ref.Digest == "" || !errors.As(err, &f) {
-		return i, "", err
+		return i, form{}, err
 	}
-	if f.Code == TagMismatch {
-		formErr := tx.QueryRow(ctx, translationOfImage, r.ID, string(ref.Digest), i.id).Scan(&form)
-		if errors.Is(formErr, sqldb.ErrNoRows) {
-			return row{}, "", err
+	var found row
+	var translated form
+	var missing error
+	switch {
+	case f.Code == NotFound && ref.Tag == "":
+		found, translated, missing = translationBy(ctx, tx, r, ref.Digest)
+	case f.Code == TagMismatch:
+		found = i
+		missing = tx.QueryRow(ctx, translationOfImage, r.ID, string(ref.Digest), i.id).Scan(&translated.mediaType, &translated.tag)
+	default:
+		return row{}, form{}, err
+	}
+	if errors.Is(missing, sqldb.ErrNoRows) {
+		found, translated, missing = s.translations.find(ctx, tx, r, ref.Digest)
+		if missing == nil && f.Code == TagMismatch && found.id != i.id {
+			missing = sqldb.ErrNoRows
 		}
-		return i, form, formErr
 	}
-	if f.Code != NotFound || ref.Tag != "" {
-		return row{}, "", err
+	if errors.Is(missing, sqldb.ErrNoRows) {
+		return row{}, form{}, err
 	}
-	i, formErr := scanRow(scanMore{tx.QueryRow(ctx, translationByDigest, r.ID, string(ref.Digest)), &form})
-	if errors.Is(formErr, sqldb.ErrNoRows) {
-		return row{}, "", err
-	}
-	return i, form, formErr
+	return found, translated, missing
 }
 
-// scanMore scans one column more than its user knows of.
-type scanMore struct {
-	sqldb.Scanner
-	last *string
+func translationBy(ctx context.Context, tx *sqldb.Tx, r repository.Repository, d name.Digest) (i row, f form, err error) {
+	i, err = scanRow(scanTail{tx.QueryRow(ctx, translationByDigest, r.ID, string(d)), []any{&f.mediaType, &f.tag}})
+	return i, f, err
 }
-
-// Scan reads the columns into dest and the last one apart.
-func (s scanMore) Scan(dest ...any) error { return s.Scanner.Scan(append(dest, s.last)...) }

@@ -42,7 +42,9 @@ func (s *Service) Complete(ctx context.Context, r repository.Repository, id stri
 
 	// From here on the client's going away changes nothing: what is begun is
 	// brought to its end, so that its next try finds the layer.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(finishLimit, s.uploadLife/2))
+	limit := min(finishLimit, s.uploadLife/2)
+	giveUp := s.clock.Now().Add(limit).UnixMicro()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	want := choose(digests, in.Digest())
 	if len(want) == 0 {
@@ -60,7 +62,7 @@ func (s *Service) Complete(ctx context.Context, r repository.Repository, id stri
 	if err != nil {
 		return Layer{}, s.abandon(ctx, in, err)
 	}
-	l, spare, err := s.record(ctx, r, d, obj, o)
+	l, spare, err := s.record(ctx, r, d, obj, o, giveUp)
 	if err != nil {
 		return Layer{}, s.abandon(ctx, in, err)
 	}
@@ -149,8 +151,9 @@ type onlyReader struct{ io.Reader }
 
 // record is the transaction that acknowledges the push: the blob, and that the
 // repository holds it. If the registry has a blob of the digest already, that
-// one is used and the key of our object returned as spare.
-func (s *Service) record(ctx context.Context, r repository.Repository, d name.Digest, obj blobstore.Object, o CompleteOptions) (l Layer, spare string, err error) {
+// one is used and the key of our object returned as spare. After giveUp, in
+// microseconds, it is refused.
+func (s *Service) record(ctx context.Context, r repository.Repository, d name.Digest, obj blobstore.Object, o CompleteOptions, giveUp int64) (l Layer, spare string, err error) {
 	seal := obj.Seal
 	if seal == nil {
 		seal = []byte{}
@@ -161,6 +164,11 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 			return err
 		}
 		now := s.clock.Now()
+		// A machine that slept may come back after its upload expired, object
+		// and garbage row and all.
+		if now.UnixMicro() >= giveUp {
+			return tookTooLong()
+		}
 		// Our object goes to the garbage first and is pardoned below: whoever
 		// removes objects does the same, so that one of us two finds the row.
 		n, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at) VALUES ($1, $2, $3) ON CONFLICT (region, object_key) DO NOTHING`,
@@ -169,7 +177,7 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 			return err
 		}
 		if n == 0 {
-			return errs.New(errs.UploadNotFound, "The upload took too long to be completed and was given up. Upload the layer again.")
+			return tookTooLong()
 		}
 		b, err := blobFor(ctx, tx, r, blob{id: sqldb.NewID(), size: obj.Size, objectKey: obj.Key, seal: seal}, d, now.UnixMicro())
 		if err != nil {
@@ -196,6 +204,10 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 		}
 	}
 	return l, spare, upload.StoreError(err)
+}
+
+func tookTooLong() error {
+	return errs.New(errs.UploadNotFound, "The upload took too long to be completed and was given up. Upload the layer again.")
 }
 
 // idAttempts bounds the tries to find an id for a blob.

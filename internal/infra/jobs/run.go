@@ -227,8 +227,8 @@ func call(ctx context.Context, fn func(context.Context, Task) error, t Task) (er
 	return fn(ctx, t)
 }
 
-// finish writes down what became of a task, trying again while the database
-// does not answer, up to endTimeout: what is not written runs again.
+// finish writes down what became of a task. What cannot be written runs again
+// when its lease has run out.
 func (q *Queue) finish(ctx context.Context, t Task, taskErr error) {
 	cause := context.Cause(ctx)
 	if errors.Is(cause, errLost) {

@@ -10,7 +10,8 @@
 // What SQL may rely on, on both engines:
 //
 //   - Placeholders are $1, $2 and so on. Arguments are integers, bool, string
-//     and []byte, or named types of those kinds. Times are int64 microseconds.
+//     and []byte, or named types of those kinds, as many as there are
+//     placeholders. Times are int64 microseconds. A text is one statement.
 //   - Text columns have the type btext, which compares bytewise. Text is valid
 //     UTF-8 without NUL; anything else is refused before it reaches an engine.
 //     LIKE distinguishes case; write ESCAPE '\' where the pattern has one.

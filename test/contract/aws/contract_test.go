@@ -187,4 +187,6 @@ func (w *world) send(ctx context.Context, t *testing.T, method, url string, head
 
 func tagID(tag string) types.ImageIdentifier { return types.ImageIdentifier{ImageTag: &tag} }
 
-func digestID(digest string) types.ImageIdentifier { return types.ImageIdentifier{ImageDigest: &digest} }
+func digestID(digest string) types.ImageIdentifier {
+	return types.ImageIdentifier{ImageDigest: &digest}
+}

@@ -198,6 +198,20 @@ func (r *Registry) Received(ctx context.Context, location string) (n int64, foun
 
 // Finish completes an upload with a last piece, which may be empty.
 func (r *Registry) Finish(ctx context.Context, location, digest string, last []byte) error {
+	return r.finish(ctx, location, digest, last, map[string]string{"Content-Type": "application/octet-stream"})
+}
+
+// FinishAt is Finish that says where the last piece begins, so that it is
+// refused if the upload does not stand there.
+func (r *Registry) FinishAt(ctx context.Context, location, digest string, first int64, last []byte) error {
+	header := map[string]string{"Content-Type": "application/octet-stream"}
+	if len(last) > 0 {
+		header["Content-Range"] = fmt.Sprintf("%d-%d", first, first+int64(len(last))-1)
+	}
+	return r.finish(ctx, location, digest, last, header)
+}
+
+func (r *Registry) finish(ctx context.Context, location, digest string, last []byte, header map[string]string) error {
 	u, err := url.Parse(location)
 	if err != nil {
 		return err
@@ -210,7 +224,7 @@ func (r *Registry) Finish(ctx context.Context, location, digest string, last []b
 		body = bytes.NewReader(last)
 	}
 	a, err := r.Do(ctx, Request{
-		Method: http.MethodPut, Path: u.String(), Body: body, Header: map[string]string{"Content-Type": "application/octet-stream"},
+		Method: http.MethodPut, Path: u.String(), Body: body, Header: header,
 	}, http.StatusCreated)
 	if err != nil {
 		return err

@@ -312,6 +312,20 @@ func (s *Server) OpenFiles(t testing.TB) int {
 	return len(entries)
 }
 
+// SettledFiles waits until the number of open descriptors is not above the goal,
+// or has not changed for a second, and returns it.
+func (s *Server) SettledFiles(t testing.TB, goal int) int {
+	t.Helper()
+	last, since := s.OpenFiles(t), time.Now()
+	for last > goal && time.Since(since) < time.Second {
+		time.Sleep(50 * time.Millisecond)
+		if n := s.OpenFiles(t); n != last {
+			last, since = n, time.Now()
+		}
+	}
+	return last
+}
+
 func (s *Server) readCredentials(t testing.TB) {
 	t.Helper()
 	var b []byte

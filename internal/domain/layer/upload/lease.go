@@ -65,11 +65,13 @@ type session struct {
 }
 
 // lost says whether the session may have lost its lease. Then it must not touch
-// the object any more, whose next writer cuts it back.
+// the object any more, whose next writer cuts it back. Both the wall clock, which
+// the others go by, and the monotonic one, which nobody sets, have to agree: the
+// one runs on while a machine sleeps, the other cannot be turned back.
 func (ses *session) lost(now time.Time) bool {
 	ses.mu.Lock()
 	defer ses.mu.Unlock()
-	return !now.Before(ses.until)
+	return !now.Before(ses.until) || now.UnixMicro() >= ses.until.UnixMicro()
 }
 
 func (ses *session) extend(until time.Time) {

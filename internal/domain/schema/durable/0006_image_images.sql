@@ -55,12 +55,14 @@ CREATE TABLE image_child (
 CREATE INDEX image_child_digest ON image_child (repository_id, digest, image_id);
 
 -- Digests under which a translated form of an image can be asked for. Images
--- that differ only in what is lost in translation share one.
+-- that differ only in what is lost in translation share one. The tag is for
+-- schema 1 only, which names it.
 CREATE TABLE image_translation (
     repository_id BIGINT NOT NULL,
     digest        btext  NOT NULL,
     image_id      BIGINT NOT NULL REFERENCES image (id) ON DELETE CASCADE,
     media_type    btext  NOT NULL,
+    tag           btext  NOT NULL,
     PRIMARY KEY (repository_id, digest, image_id)
 );
 CREATE INDEX image_translation_image ON image_translation (image_id);
