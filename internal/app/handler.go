@@ -10,6 +10,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
 	"github.com/berth-registry/berth/internal/api/ecr"
 	"github.com/berth-registry/berth/internal/api/oci"
+	"github.com/berth-registry/berth/internal/api/oci/schema1"
 	"github.com/berth-registry/berth/internal/api/sts"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
@@ -45,7 +46,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 		return nil, err
 	}
 	registryAPI, err := oci.New(oci.Config{
-		Layers: a.layers, Images: a.images, Repositories: a.repositories,
+		Layers: schema1.Layers{Service: a.layers}, Images: a.images, Repositories: a.repositories,
 		Authorizer: a.authorizer, Tokens: a.principals, Resolve: a.resolve, Audit: a.trail,
 		Log: a.log, Clock: a.clk, ManifestBytes: a.cfg.Limits.ManifestBytes,
 		Quirks: a.cfg.Compat.ECRQuirks, Mounting: a.cfg.BlobMounting, Draining: a.draining.Load,

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
@@ -84,6 +85,21 @@ func (n *Namespace) Do(f func() error) error {
 	done := make(chan error)
 	n.work <- func() { done <- f() }
 	return <-done
+}
+
+// Dial connects from inside to 127.0.0.1 and the port of the address; it fits
+// http.Transport. In no namespace it connects from where the test runs.
+func (n *Namespace) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	err = n.Do(func() error {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
+		return err
+	})
+	return conn, err
 }
 
 // Tmpfs mounts an empty file system in memory of the given size, in bytes, on a

@@ -102,7 +102,7 @@ func Prepare(t testing.TB, o Options) *Server {
 	s.Host = "localhost:" + port
 	s.Endpoint = "http://" + s.Host
 	s.args = []string{"serve", "--data", s.Data, "--listen", s.Addr}
-	s.transport = &http.Transport{DialContext: s.dial, MaxIdleConnsPerHost: 256}
+	s.transport = &http.Transport{DialContext: s.in.Dial, MaxIdleConnsPerHost: 256}
 	if o.TLS != nil {
 		s.Endpoint = "https://" + s.Host
 		s.args = append(s.args, "--tls-cert", o.TLS.Path, "--tls-key", o.TLS.KeyPath)
@@ -170,17 +170,6 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("berth was not ready after %s\n%s", startTimeout, tail(s.Log(), 4000))
-}
-
-// dial connects to the server, whatever the name: in its namespace, if it has
-// one, and to the address that it listens on, as localhost may mean ::1 first.
-func (s *Server) dial(ctx context.Context, network, _ string) (conn net.Conn, err error) {
-	var d net.Dialer
-	err = s.in.Do(func() error {
-		conn, err = d.DialContext(ctx, network, s.Addr)
-		return err
-	})
-	return conn, err
 }
 
 // Launch starts the process and does not wait.
