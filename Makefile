@@ -90,7 +90,7 @@ test-contract: ## suites and crashes from outside, against servers that they sta
 .PHONY: test-clients
 test-clients: ## real clients against a server
 	$(call header,Real clients)
-	go test -count=1 -timeout 30m ./test/contract/clients/...
+	go test -count=1 -timeout 30m ./test/contract/clients
 
 # The long forms, for before a release.
 
@@ -100,3 +100,15 @@ ROUNDS ?= 50
 crash: ## kill the server ROUNDS times (50) while clients push; make test does 3
 	$(call header,Crashes)
 	go test -count=1 -timeout 0 -v ./test/crash -rounds $(ROUNDS)
+
+.PHONY: clients-long
+clients-long: ## real clients that take minutes to build: Helm
+	$(call header,What the tests need: scripts/install-test-deps.sh --long)
+	@scripts/install-test-deps.sh --long
+	$(call header,Real clients that take minutes to build)
+	go test -count=1 -timeout 30m ./test/contract/clientslong
+
+.PHONY: big
+big: ## a layer of 10 GiB in and out, with the server's memory measured
+	$(call header,A layer of 10 GiB)
+	go test -count=1 -timeout 60m -v -run 'TestBigLayer|TestManyPushes' ./test/contract/process -args -big

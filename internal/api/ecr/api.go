@@ -84,7 +84,7 @@ func onARN[I any](action string, of func(*I) *string) func(*aws.Call, *I) ([]aut
 func repositoryOfARN(c *aws.Call, arn *string) (name.Registry, name.Repository, error) {
 	a, err := name.ParseARN(*arn)
 	if err == nil {
-		if reg, repo, ok := a.RepositoryOf(); ok && reg.Region == c.Region {
+		if reg, repo, ok := a.RepositoryOf(); ok && reg.Region == c.Region && a.Partition == c.Region.Partition() {
 			return reg, repo, nil
 		}
 	}

@@ -171,15 +171,13 @@ func (a *API) listImages(ctx context.Context, c *aws.Call, in *ListImagesInput) 
 	}
 	q := image.ListQuery{Limit: limitOf(in.MaxResults, pageSize)}
 	out := &ListImagesOutput{ImageIds: []ImageIdentifier{}}
+	active := true
 	if f := in.Filter; f != nil {
-		q.TagStatus = tagStatusOf(f.TagStatus)
-		if !wantsActive(f.ImageStatus) {
-			return out, nil
-		}
+		q.TagStatus, active = tagStatusOf(f.TagStatus), wantsActive(f.ImageStatus)
 	}
 	scope := fmt.Sprintf("images/%d/%d", r.ID, q.TagStatus)
-	if q.After, err = a.pageOf(scope, in.NextToken); err != nil {
-		return nil, err
+	if q.After, err = a.pageOf(scope, in.NextToken); err != nil || !active {
+		return out, err
 	}
 	refs, next, err := a.Images.List(ctx, r, q)
 	if err != nil {
@@ -202,19 +200,17 @@ func (a *API) describeImages(ctx context.Context, c *aws.Call, in *DescribeImage
 	}
 	q := image.DescribeQuery{Refs: refsOf(in.ImageIds), Limit: limitOf(in.MaxResults, pageSize)}
 	out := &DescribeImagesOutput{ImageDetails: []ImageDetail{}}
+	active := true
 	if f := in.Filter; f != nil {
-		q.TagStatus = tagStatusOf(f.TagStatus)
-		if !wantsActive(f.ImageStatus) {
-			return out, nil
-		}
+		q.TagStatus, active = tagStatusOf(f.TagStatus), wantsActive(f.ImageStatus)
 	}
 	scope := fmt.Sprintf("details/%d/%d", r.ID, q.TagStatus)
 	if q.After, err = a.pageOf(scope, in.NextToken); err != nil {
 		return nil, err
 	}
 	details, next, err := a.Images.Describe(ctx, r, q)
-	if err != nil {
-		return nil, err
+	if err != nil || !active { // an image that is asked for by name has to be there all the same
+		return out, err
 	}
 	for _, d := range details {
 		if wantsTags(q, d) {
@@ -263,21 +259,21 @@ func (a *API) listImageReferrers(ctx context.Context, c *aws.Call, in *ListImage
 	if err != nil {
 		return nil, err
 	}
-	subject, err := name.ParseDigest(*in.SubjectId.ImageDigest)
-	if err != nil {
-		return nil, errs.Parameter("imageDigest", "must satisfy regular expression '"+name.DigestPattern+"'")
+	subject := name.Digest(*in.SubjectId.ImageDigest)
+	if !name.LooksLikeDigest(string(subject)) { // one that nothing can have is nobody's subject
+		return nil, errs.Parameter("subjectId.imageDigest", "must satisfy regular expression '"+name.DigestPattern+"'")
 	}
 	q := image.ReferrersQuery{Limit: limitOf(in.MaxResults, referrersPageSize)}
 	out := &ListImageReferrersOutput{Referrers: []ImageReferrer{}}
+	active := true
 	if f := in.Filter; f != nil {
 		q.ArtifactTypes = f.ArtifactTypes
-		if s := f.ArtifactStatus; s != nil && *s != ArtifactStatusFilterActive && *s != ArtifactStatusFilterAny {
-			return out, nil
-		}
+		s := f.ArtifactStatus
+		active = s == nil || *s == ArtifactStatusFilterActive || *s == ArtifactStatusFilterAny
 	}
 	scope := fmt.Sprintf("referrers/%d/%s/%q", r.ID, subject, q.ArtifactTypes)
-	if q.After, err = a.pageOf(scope, in.NextToken); err != nil {
-		return nil, err
+	if q.After, err = a.pageOf(scope, in.NextToken); err != nil || !active {
+		return out, err
 	}
 	found, next, err := a.Images.Referrers(ctx, r, subject, q)
 	if err != nil {

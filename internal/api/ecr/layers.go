@@ -25,8 +25,8 @@ func (a *API) batchCheckLayerAvailability(ctx context.Context, c *aws.Call, in *
 	out := &BatchCheckLayerAvailabilityOutput{Layers: []Layer{}, Failures: []LayerFailure{}}
 	var digests []name.Digest
 	for _, text := range in.LayerDigests {
-		if d, err := name.ParseDigest(text); err == nil {
-			digests = append(digests, d)
+		if name.LooksLikeDigest(text) {
+			digests = append(digests, name.Digest(text))
 		}
 	}
 	found, err := a.Layers.Check(ctx, r, digests)
@@ -34,15 +34,14 @@ func (a *API) batchCheckLayerAvailability(ctx context.Context, c *aws.Call, in *
 		return nil, err
 	}
 	for _, text := range in.LayerDigests {
-		d, err := name.ParseDigest(text)
-		if err != nil {
+		if !name.LooksLikeDigest(text) {
 			out.Failures = append(out.Failures, LayerFailure{
 				LayerDigest: new(text), FailureCode: new(LayerFailureCodeInvalidLayerDigest),
 				FailureReason: new("Invalid request parameters: layer digest should satisfy the regex '" + name.DigestPattern + "'"),
 			})
 			continue
 		}
-		l, ok := found[d]
+		l, ok := found[name.Digest(text)]
 		if !ok {
 			out.Layers = append(out.Layers, Layer{LayerDigest: new(text), LayerAvailability: new(LayerAvailabilityUnavailable)})
 			continue

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -390,6 +391,9 @@ func (s *Service) SetTags(ctx context.Context, r Repository, tags map[string]str
 func (s *Service) RemoveTags(ctx context.Context, r Repository, tagKeys []string) error {
 	return s.DB.Update(ctx, func(tx *sqldb.Tx) error {
 		for _, k := range tagKeys {
+			if !tagText.MatchString(k) {
+				continue // no tag has such a key, and not every database could look for it
+			}
 			if _, err := tx.Exec(ctx, `DELETE FROM repository_tag WHERE repository_id = $1 AND tag_key = $2`, r.ID, k); err != nil {
 				return err
 			}
@@ -416,6 +420,14 @@ const (
 	maxTagValue = 256
 )
 
+// tagText are the characters of a resource tag, as AWS has them for all services
+// together.
+var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+
+// reserved says whether a tag's key or value begins as AWS's own do, in
+// whatever writing.
+func reserved(text string) bool { return strings.HasPrefix(strings.ToLower(text), "aws:") }
+
 func (s *Service) checkTags(tags map[string]string) error {
 	if len(tags) > s.Limits.ResourceTags {
 		return tooManyTags(s.Limits.ResourceTags)
@@ -426,8 +438,14 @@ func (s *Service) checkTags(tags map[string]string) error {
 			return errs.New(errs.InvalidResourceTag, "Invalid tag key '%s': a key has 1 to %d characters", k, maxTagKey)
 		case len([]rune(v)) > maxTagValue:
 			return errs.New(errs.InvalidResourceTag, "Invalid value for tag key '%s': a value has at most %d characters", k, maxTagValue)
-		case strings.HasPrefix(strings.ToLower(k), "aws:"), strings.HasPrefix(strings.ToLower(v), "aws:"):
+		case reserved(k):
 			return errs.New(errs.InvalidResourceTag, "Invalid tag key '%s': the prefix 'aws:' is reserved", k)
+		case reserved(v):
+			return errs.New(errs.InvalidResourceTag, "Invalid value for tag key '%s': the prefix 'aws:' is reserved", k)
+		case !tagText.MatchString(k):
+			return errs.New(errs.InvalidResourceTag, "Invalid tag key '%s': letters, digits, spaces and _ . : / = + - @ can be used", k)
+		case !tagText.MatchString(v):
+			return errs.New(errs.InvalidResourceTag, "Invalid value for tag key '%s': letters, digits, spaces and _ . : / = + - @ can be used", k)
 		}
 	}
 	return nil

@@ -209,7 +209,7 @@ func TestLimits(t *testing.T) {
 		if tags, err := w.Tags(ctx, all[0]); err != nil || len(tags) != 2 {
 			t.Errorf("%v %v", tags, err)
 		}
-		for _, bad := range []map[string]string{{"": "v"}, {"aws:x": "v"}, {"k": "aws:v"}, {string(bytes.Repeat([]byte("k"), 129)): ""}, {"k": string(bytes.Repeat([]byte("v"), 257))}} {
+		for _, bad := range []map[string]string{{"": "v"}, {"aws:x": "v"}, {"k": "aws:v"}, {"k*": "v"}, {"k": "v\x00"}, {string(bytes.Repeat([]byte("k"), 129)): ""}, {"k": string(bytes.Repeat([]byte("v"), 257))}} {
 			if err := w.SetTags(ctx, all[0], bad); !errs.Is(err, errs.InvalidResourceTag) {
 				t.Errorf("%v: %v", bad, err)
 			}

@@ -79,7 +79,7 @@ func TestContract(t *testing.T) {
 }
 
 // refused fails unless err is the API's exception of type E with the text.
-func refused[E smithy.APIError](t *testing.T, err error, text string) E {
+func refused[E smithy.APIError](t *testing.T, err error, text string) {
 	t.Helper()
 	var e E
 	if !errors.As(err, &e) {
@@ -88,7 +88,6 @@ func refused[E smithy.APIError](t *testing.T, err error, text string) E {
 	if e.ErrorMessage() != text {
 		t.Fatalf("the %s says\n%s\nwant\n%s", e.ErrorCode(), e.ErrorMessage(), text)
 	}
-	return e
 }
 
 // parameter fails unless err refuses the parameter for the reason.

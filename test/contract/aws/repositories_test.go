@@ -99,7 +99,7 @@ func repositoryNames(t *testing.T, w *world) {
 	}
 	for _, bad := range []string{"a", strings.Repeat("n", 257)} {
 		_, err := w.Client.CreateRepository(t.Context(), &ecr.CreateRepositoryInput{RepositoryName: &bad})
-		code(t, err, "InvalidParameterException", "Invalid parameter at 'repositoryName' failed to satisfy constraint: 'Member must have length")
+		code(t, err, "InvalidParameterException", "Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must have length")
 	}
 	_, err := w.Client.CreateRepository(t.Context(), &ecr.CreateRepositoryInput{RepositoryName: aws.String("names/enum"), ImageTagMutability: "SOMETIMES"})
 	parameter(t, err, "imageTagMutability", "Member must satisfy enum value set: [IMMUTABLE, MUTABLE, MUTABLE_WITH_EXCLUSION, IMMUTABLE_WITH_EXCLUSION]")

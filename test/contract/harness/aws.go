@@ -1,8 +1,10 @@
 package harness
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -20,9 +22,29 @@ func (s *Server) Config() aws.Config {
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: s.AccessKeyID, SecretAccessKey: s.SecretAccessKey}, nil
 		}),
-		HTTPClient: &http.Client{Transport: s.transport},
+		HTTPClient: sdkClient{&http.Client{Transport: s.transport}},
 		Retryer:    func() aws.Retryer { return aws.NopRetryer{} },
 	}
+}
+
+// sdkClient sends the SDK's requests with a body of its own. The SDK closes the
+// body as soon as the answer's header is there; where the server is that quick,
+// net/http has not yet looked for the body's end, takes the closed body for a
+// failed write and closes the connection under the answer. The SDK would send
+// the request again, which Config forbids.
+type sdkClient struct{ *http.Client }
+
+// Do sends a request.
+func (c sdkClient) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		content, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(bytes.NewReader(content))
+	}
+	return c.Client.Do(r)
 }
 
 // ECR is an SDK client.

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,7 @@ func Root(t testing.TB) string {
 func Binary(t testing.TB) string {
 	t.Helper()
 	root := Root(t)
+	lookAtSources(t, root)
 	dir := filepath.Join(root, ".tools", "test")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -53,4 +55,22 @@ func Binary(t testing.TB) string {
 		t.Fatalf("berth cannot be built: %v\n%s", err, out)
 	}
 	return path
+}
+
+// lookAtSources opens the directories that berth is built from. The go command
+// keeps a test's result until a file changes that the test has looked at itself;
+// what the build looks at, it does not see.
+func lookAtSources(t testing.TB, root string) {
+	t.Helper()
+	for _, dir := range []string{"cmd", "internal"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(_ string, _ fs.DirEntry, err error) error { return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range []string{"go.mod", "go.sum"} {
+		if _, err := os.Stat(filepath.Join(root, file)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

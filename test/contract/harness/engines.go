@@ -86,21 +86,20 @@ func startEngine(t testing.TB, b *Box, dir string, args []string, up func(contex
 	if err := b.Namespace.Do(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	engine := watch(cmd)
 	t.Cleanup(func() {
 		if t.Failed() {
 			if text, err := os.ReadFile(logPath); err == nil {
 				t.Logf("the end of %s's log:\n%s", args[0], tail(string(text), 3000))
 			}
 		}
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
+		_ = engine.Signal(syscall.SIGTERM) // it may be gone already
 		select {
-		case <-exited:
+		case <-engine.done:
 		case <-time.After(30 * time.Second):
 			t.Errorf("%s did not stop; killing it", args[0])
-			_ = cmd.Process.Kill()
-			<-exited
+			_ = engine.Kill() // it may have gone just now
+			<-engine.done
 		}
 	})
 	deadline := time.Now().Add(engineTimeout)
@@ -112,9 +111,8 @@ func startEngine(t testing.TB, b *Box, dir string, args []string, up func(contex
 			return
 		}
 		select {
-		case err := <-exited:
-			exited <- err
-			t.Fatalf("%s ended: %v", args[0], err)
+		case <-engine.done:
+			t.Fatalf("%s ended: %v", args[0], engine.err)
 		case <-time.After(100 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {

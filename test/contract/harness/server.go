@@ -62,8 +62,24 @@ type Server struct {
 	in        *Namespace
 	transport *http.Transport
 	log       string // path
-	cmd       *exec.Cmd
-	exited    chan error
+	process   *process
+}
+
+// process is a started program. err may be read once done is closed.
+type process struct {
+	*os.Process
+	done chan struct{}
+	err  error
+}
+
+// watch waits for the end of a program that was started.
+func watch(cmd *exec.Cmd) *process {
+	p := &process{Process: cmd.Process, done: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p
 }
 
 // startTimeout is how long a server may take until it is ready: far more than
@@ -145,12 +161,16 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	client := &http.Client{Timeout: 2 * time.Second, Transport: s.transport}
+	// Connections to a server that was killed, and the probe's own, are not for
+	// others to use.
+	s.transport.CloseIdleConnections()
+	transport := s.transport.Clone()
+	transport.DisableKeepAlives = true
+	client := &http.Client{Timeout: 2 * time.Second, Transport: transport}
 	for time.Since(began) < startTimeout {
 		select {
-		case err := <-s.exited:
-			s.exited <- err
-			return fmt.Errorf("berth serve ended before it was ready: %w\n%s", err, tail(s.Log(), 4000))
+		case <-s.process.done:
+			return fmt.Errorf("berth serve ended before it was ready: %w\n%s", s.process.err, tail(s.Log(), 4000))
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(5 * time.Millisecond):
@@ -185,43 +205,39 @@ func (s *Server) Launch() error {
 	if err := s.in.Do(cmd.Start); err != nil {
 		return fmt.Errorf("berth cannot be started: %w", err)
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	s.cmd, s.exited = cmd, exited
+	s.process = watch(cmd)
 	return nil
 }
 
 // Kill ends the process with SIGKILL and waits until it is gone. It does nothing
 // to a server that is not running.
 func (s *Server) Kill() {
-	if s.cmd == nil {
+	if s.process == nil {
 		return
 	}
-	_ = s.cmd.Process.Kill() // it may have ended by itself
-	<-s.exited
-	s.cmd = nil
+	_ = s.process.Kill() // it may have ended by itself
+	<-s.process.done
+	s.process = nil
 }
 
 // Stop ends the process with SIGTERM, waits, and returns how it ended: nil is
 // exit status 0.
 func (s *Server) Stop(ctx context.Context) error {
-	if s.cmd == nil {
+	if s.process == nil {
 		return errors.New("the server is not running")
 	}
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := s.process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	return s.Wait(ctx)
 }
 
-// Signal sends a signal to the process.
-func (s *Server) Signal(sig syscall.Signal) error { return s.cmd.Process.Signal(sig) }
-
 // Wait waits until the process ends by itself, and returns how.
 func (s *Server) Wait(ctx context.Context) error {
 	select {
-	case err := <-s.exited:
-		s.cmd = nil
+	case <-s.process.done:
+		err := s.process.err
+		s.process = nil
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("the server has not ended: %w", ctx.Err())
@@ -276,7 +292,7 @@ func (s *Server) MustFsck(t testing.TB) string {
 // (VmHWM).
 func (s *Server) PeakMemory(t testing.TB) int64 {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +310,7 @@ func (s *Server) PeakMemory(t testing.TB) int64 {
 // OpenFiles is how many descriptors the process holds.
 func (s *Server) OpenFiles(t testing.TB) int {
 	t.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.cmd.Process.Pid))
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

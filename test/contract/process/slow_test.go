@@ -127,7 +127,9 @@ func TestCutConnections(t *testing.T) {
 	round(10) // after which the server holds what it keeps open for long
 	before := s.SettledFiles(t, 0)
 	round(100)
-	if after := s.SettledFiles(t, before); after > before {
+	// A few more are the database's own, which opens readers as they are needed;
+	// what a cut transfer left behind would be there 40 or 80 times.
+	if after := s.SettledFiles(t, before); after > before+15 {
 		t.Errorf("the server had %d files open after 40 cut pushes and pulls, and %d after as many more", before, after)
 	}
 	s.MustFsck(t)

@@ -131,8 +131,12 @@ func makeRun(t *testing.T, b *harness.Box, inside *harness.Namespace) {
 	if err := inside.Do(command.Start); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
+	ended := make(chan struct{})
+	var how error
+	go func() {
+		how = command.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = syscall.Kill(-command.Process.Pid, syscall.SIGTERM) // as Ctrl-C does; it may have ended
 		select {
@@ -155,9 +159,8 @@ func makeRun(t *testing.T, b *harness.Box, inside *harness.Namespace) {
 			return
 		}
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("make run ended: %v", err)
+		case <-ended:
+			t.Fatalf("make run ended: %v", how)
 		default:
 		}
 		if time.Now().After(deadline) {

@@ -192,7 +192,7 @@ func (s *Service) tryLease(ctx context.Context, ses *session) (bool, error) {
 		if cause := context.Cause(ctx); cause != nil {
 			return false, stopped(ses, cause)
 		}
-		return false, err
+		return false, StoreError(err)
 	}
 	if free {
 		ses.row, ses.leased = u, true
