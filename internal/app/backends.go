@@ -53,11 +53,7 @@ func (a *App) openBackends(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("the blob store of %s cannot be opened: %w", region, err)
 		}
-		if a.cfg.Blobs.Encryption == "berth" {
-			a.stores[region] = encrypted.New(files, a.keys)
-		} else {
-			a.stores[region] = files
-		}
+		a.stores[region] = encrypted.NewEither(files, a.keys, a.cfg.Blobs.Encryption == "berth")
 	}
 	return nil
 }

@@ -227,7 +227,7 @@ func TestContextEnds(t *testing.T) {
 		id := w.start(s, r)
 		ctx, cancel := context.WithCancel(t.Context())
 		body, sender := io.Pipe()
-		defer sender.Close()
+		defer func() { _ = sender.Close() }() // a pipe always closes
 		result := make(chan error, 1)
 		go func() {
 			_, err := s.Append(ctx, r, id, Unannounced(), body)

@@ -40,6 +40,16 @@ type Service struct {
 // New returns the service.
 func New(c Config) *Service { return &Service{Config: c} }
 
+// update runs fn in a transaction. errs.StorageFull when the database has no
+// room.
+func (s *Service) update(ctx context.Context, fn func(tx *sqldb.Tx) error) error {
+	err := s.DB.Update(ctx, fn)
+	if errors.Is(err, sqldb.ErrFull) {
+		return errs.Wrap(err, errs.StorageFull, "The registry has no storage space left. Ask its operator to make room, then try again.")
+	}
+	return err
+}
+
 // NotFound is the failure for a repository that is not there.
 func NotFound(reg name.Registry, repo name.Repository) error {
 	return errs.New(errs.RepositoryNotFound, "The repository with name '%s' does not exist in the registry with id '%s'", repo, reg.Account)
@@ -110,7 +120,7 @@ func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 	if err != nil {
 		return Repository{}, err
 	}
-	err = s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+	err = s.update(ctx, func(tx *sqldb.Tx) error {
 		if err := s.Registries.EnsureTx(ctx, tx, c.Registry); err != nil {
 			return err
 		}
@@ -260,7 +270,7 @@ func (s *Service) GetAll(ctx context.Context, reg name.Registry, repos []name.Re
 // images is refused with errs.RepositoryNotEmpty.
 func (s *Service) Delete(ctx context.Context, reg name.Registry, repo name.Repository, force bool, before func(context.Context, *sqldb.Tx, Repository) error) (Repository, error) {
 	var r Repository
-	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+	err := s.update(ctx, func(tx *sqldb.Tx) error {
 		found, err := s.GetTx(ctx, tx, reg, repo)
 		if err != nil {
 			return err
@@ -305,7 +315,7 @@ func (s *Service) SetScanOnPush(ctx context.Context, reg name.Registry, repo nam
 
 func (s *Service) change(ctx context.Context, reg name.Registry, repo name.Repository, update string, args ...any) (Repository, error) {
 	var r Repository
-	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+	err := s.update(ctx, func(tx *sqldb.Tx) error {
 		found, err := s.GetTx(ctx, tx, reg, repo)
 		if err != nil {
 			return err
@@ -368,7 +378,7 @@ func (s *Service) SetTags(ctx context.Context, r Repository, tags map[string]str
 	if err := s.checkTags(tags); err != nil {
 		return err
 	}
-	return s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+	return s.update(ctx, func(tx *sqldb.Tx) error {
 		locked, err := s.Lock(ctx, tx, r)
 		if err != nil {
 			return err
@@ -389,7 +399,7 @@ func (s *Service) SetTags(ctx context.Context, r Repository, tags map[string]str
 
 // RemoveTags removes the tags with these keys; unknown keys are ignored.
 func (s *Service) RemoveTags(ctx context.Context, r Repository, tagKeys []string) error {
-	return s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+	return s.update(ctx, func(tx *sqldb.Tx) error {
 		for _, k := range tagKeys {
 			if !tagText.MatchString(k) {
 				continue // no tag has such a key, and not every database could look for it

@@ -404,7 +404,11 @@ func TestKilledNode(t *testing.T) {
 	_ = cmd.Wait() // it was killed
 
 	b = open()
-	defer b.db.Close()
+	t.Cleanup(func() {
+		if err := b.db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	if r := b.rows(); len(r) != 1 || r[0].state != 1 {
 		t.Fatalf("the killed process left %+v, want a running job", r)
 	}

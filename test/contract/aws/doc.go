@@ -1,6 +1,11 @@
-// Package aws tests the AWS APIs from outside, as the AWS SDK for Go sees them:
-// every operation that is built, the texts and types of its errors, paging, and
-// limits. What the AWS CLI prints is tested in clients.
+// Package aws is the contract of the AWS APIs, run from outside against an
+// endpoint: what ECR's API and STS's GetCallerIdentity answer to signed requests,
+// member by member and message by message, and what they refuse (README.md has
+// the bad input as a table).
 //
-// It holds tests only.
+// The suite, Run, knows nothing of how Berth is built; it takes any endpoint.
+// Beside it TestContract goes through the built program with the SDK, and sees
+// what needs a process: keys made and rotated, pulls recorded, fsck. It is
+// test-support code, which is why it imports testing outside a _test file. What
+// the AWS CLI prints is tested in clients, the data plane in oci.
 package aws

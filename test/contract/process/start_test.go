@@ -321,3 +321,40 @@ func storedFiles(t *testing.T, data string) (files []string) {
 	}
 	return files
 }
+
+// TestEncryptionCanBeChanged restarts a server with the other setting: what was
+// stored before is served, and an upload goes on.
+func TestEncryptionCanBeChanged(t *testing.T) {
+	for _, settings := range [][2]string{{"berth", "none"}, {"none", "berth"}} {
+		t.Run(settings[0]+" to "+settings[1], func(t *testing.T) {
+			before := harness.Start(t, harness.Options{Args: []string{"--blobs-encryption", settings[0]}})
+			before.CreateRepository(t, "changed")
+			registry := before.Registry(t)
+			image := registry.PushImage(t, "changed", "v1", 1, 300_000)
+			content := harness.Random(9, 500_000)
+			location, err := registry.StartUpload(t.Context(), "changed")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if location, err = registry.Append(t.Context(), location, 0, content[:200_000]); err != nil {
+				t.Fatal(err)
+			}
+			if err := before.Stop(timeout(t, 10*time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			after := harness.Start(t, harness.Options{Data: before.Data, Listen: before.Addr, Args: []string{"--blobs-encryption", settings[1]}})
+			if w := registry.Verify(t, "changed", "v1"); w.Digest != image.Digest {
+				t.Errorf("the image is %s, want %s", w.Digest, image.Digest)
+			}
+			if err := registry.FinishAt(t.Context(), location, harness.Digest(content), 200_000, content[200_000:]); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := registry.Blob(t.Context(), "changed", harness.Digest(content)); err != nil {
+				t.Error(err)
+			}
+			registry.PushImage(t, "changed", "v2", 2, 300_000)
+			registry.Verify(t, "changed", "v2")
+			after.MustFsck(t)
+		})
+	}
+}

@@ -321,8 +321,8 @@ func TestFailedFileSync(t *testing.T) {
 	if _, err := w.Commit(t.Context()); err == nil {
 		t.Error("committed without a sync")
 	}
-	for info := range s.List(t.Context(), "") {
-		t.Errorf("%s is left", info.Key)
+	for info, err := range s.List(t.Context(), "") {
+		t.Errorf("%s is left, %v", info.Key, err)
 	}
 }
 

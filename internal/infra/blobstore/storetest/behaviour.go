@@ -197,13 +197,19 @@ func (s *suite) testList(t *testing.T) {
 			t.Errorf("prefix %q lists %q, want %q", prefix, got, want)
 		}
 	}
-	for info := range store.List(t.Context(), "b/x/one") {
+	for info, err := range store.List(t.Context(), "b/x/one") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if info.Size < int64(len(p)) {
 			t.Errorf("%s takes %d bytes and holds %d", info.Key, info.Size, len(p))
 		}
 	}
 	seen := 0
-	for range store.List(t.Context(), "") {
+	for _, err := range store.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if seen++; seen == 2 {
 			break
 		}
