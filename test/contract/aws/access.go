@@ -70,7 +70,7 @@ func (s *suite) signatureScopes(t *testing.T) {
 	describe.service = "s3"
 	s.refusal(t, "another service", s.do(t, describe), "InvalidSignatureException", "Credential should be scoped to correct service: 'ecr'. ")
 	describe.service = "ecr"
-	for _, region := range []string{"moon-west-9", "US-EAST-1"} {
+	for _, region := range []string{"moon-west-9", "US-EAST-1", "ap-south-1"} {
 		describe.region = region
 		s.refusal(t, "region "+region, s.do(t, describe), "InvalidSignatureException", "Credential should be scoped to a valid region. ")
 	}

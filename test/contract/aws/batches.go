@@ -87,6 +87,16 @@ func (s *suite) translation(t *testing.T) {
 	s.tags(t, repo, imageID(digest, "v1"))
 	s.want(t, "BatchDeleteImage", ids(repo, byDigest(own)), object{"imageIds": array{}, "failures": array{failure(byDigest(own), "ImageNotFound", notFound)}})
 
+	// The other way round.
+	plain := k.image(t)
+	s.put(t, repo, "oci", plain)
+	docker := get(byTag("oci"), typeDockerImage)
+	translated = text(t, docker, "imageManifest")
+	same(t, "translated", s.imageAnswer(repo, "oci", translated, typeDockerImage), docker)
+	own = text(t, docker, "imageId", "imageDigest")
+	same(t, "by its own digest", s.imageAnswer(repo, "", translated, typeDockerImage), get(byDigest(own), typeDockerImage))
+	same(t, "by digest", s.imageAnswer(repo, "", plain, typeImage), get(byDigest(sha256Digest(plain)), typeDockerImage))
+
 	in := ids(repo, byTag("v1"))
 	in["acceptedMediaTypes"] = array{typeIndex}
 	s.want(t, "BatchGetImage", in, object{"images": array{}, "failures": array{failure(byTag("v1"), "ImageNotFound",

@@ -4,8 +4,8 @@
 // the bad input as a table).
 //
 // The suite, Run, knows nothing of how Berth is built; it takes any endpoint.
-// Beside it TestContract goes through the built program with the SDK, and sees
-// what needs a process: keys made and rotated, pulls recorded, fsck. It is
+// TestBinary runs it against the built program as well, and adds what needs a
+// process: keys made and rotated, pulls recorded, both ways in, fsck. It is
 // test-support code, which is why it imports testing outside a _test file. What
 // the AWS CLI prints is tested in clients, the data plane in oci.
 package aws

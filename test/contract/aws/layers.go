@@ -326,8 +326,10 @@ func (s *suite) layerDownload(t *testing.T) {
 	if a = get(http.MethodGet, url, map[string]string{"Range": "bytes=700-"}); a.status != http.StatusRequestedRangeNotSatisfiable {
 		t.Errorf("a range beyond the end: status %d", a.status)
 	}
-	if a = get(http.MethodPost, url, nil); a.status != http.StatusMethodNotAllowed {
-		t.Errorf("POST: status %d", a.status)
+	for _, method := range []string{http.MethodPost, http.MethodPut} {
+		if a = get(method, url, nil); a.status != http.StatusMethodNotAllowed {
+			t.Errorf("%s: status %d", method, a.status)
+		}
 	}
 	path, query, _ := strings.Cut(url, "?")
 	for what, altered := range map[string]string{

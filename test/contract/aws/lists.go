@@ -52,7 +52,7 @@ func (s *suite) detail(repo, digest string, size int, before time.Time, tags ...
 		"imageManifestMediaType": typeImage, "artifactMediaType": typeConfig, "imageStatus": "ACTIVE",
 	}
 	if len(tags) > 0 {
-		want["imageTags"] = anyOrder(tags...)
+		want["imageTags"] = array(tags) // in order
 	}
 	return want
 }
@@ -64,8 +64,8 @@ func (s *suite) describeImages(t *testing.T) {
 	s.want(t, "DescribeImages", object{"repositoryName": repo}, object{"imageDetails": array{}})
 	k := s.kit(t, repo)
 	one := k.image(t)
-	s.put(t, repo, "v1", one)
 	s.put(t, repo, "v2", one)
+	s.put(t, repo, "v1", one)
 	tagged := s.detail(repo, sha256Digest(one), k.size(), before, "v1", "v2")
 
 	more := randomBytes(5000) // a layer that stands twice counts once
@@ -146,7 +146,7 @@ func (s *suite) describeImagesByName(t *testing.T) {
 }
 
 // walk reads a whole listing page by page, and gives each entry as text.
-func (s *suite) walk(t *testing.T, op, member string, in object, size int, between func()) []string {
+func (s *suite) walk(t *testing.T, op, member string, in object, size int, between func(sofar []string)) []string {
 	t.Helper()
 	in = maps.Clone(in)
 	in["maxResults"] = size
@@ -167,7 +167,7 @@ func (s *suite) walk(t *testing.T, op, member string, in object, size int, betwe
 			t.Fatalf("%s: the pages do not end", op)
 		}
 		in["nextToken"] = text(t, got, "nextToken")
-		between()
+		between(all)
 	}
 }
 
@@ -197,7 +197,7 @@ func (s *suite) pages(t *testing.T) {
 	for _, filter := range []object{{}, {"tagStatus": "TAGGED"}, {"tagStatus": "UNTAGGED"}} {
 		in := filtered(repo, filter)
 		for op, member := range map[string]string{"ListImages": "imageIds", "DescribeImages": "imageDetails"} {
-			whole := s.walk(t, op, member, in, 1000, func() {})
+			whole := s.walk(t, op, member, in, 1000, func([]string) {})
 			if n := map[string]int{"ListImages": entries, "DescribeImages": 7}[op]; len(filter) == 0 && len(whole) != n {
 				t.Errorf("%s lists %d entries, want %d", op, len(whole), n)
 			}
@@ -205,7 +205,7 @@ func (s *suite) pages(t *testing.T) {
 				t.Errorf("%s lists %d entries, of which %d are different", op, len(whole), n)
 			}
 			for size := 1; size <= len(whole)+1; size++ {
-				sameEntries(t, fmt.Sprintf("%s in pages of %d, %v", op, size, filter), whole, s.walk(t, op, member, in, size, func() {}))
+				sameEntries(t, fmt.Sprintf("%s in pages of %d, %v", op, size, filter), whole, s.walk(t, op, member, in, size, func([]string) {}))
 			}
 		}
 	}
@@ -304,6 +304,7 @@ func (s *suite) pagesUnderChange(t *testing.T) {
 	k := s.kit(t, repo)
 	for op, member := range map[string]string{"ListImages": "imageIds", "DescribeImages": "imageDetails"} {
 		var stays, goes []string
+		gone := map[string]int{} // how often it had come by then
 		for i := range 24 {
 			image := k.image(t)
 			digest := s.put(t, repo, unique("t"), image)
@@ -314,8 +315,13 @@ func (s *suite) pagesUnderChange(t *testing.T) {
 				goes = append(goes, digest)
 			}
 		}
-		all := s.walk(t, op, member, object{"repositoryName": repo}, 5, func() {
+		all := s.walk(t, op, member, object{"repositoryName": repo}, 5, func(sofar []string) {
 			if len(goes) > 0 {
+				for _, digest := range []string{goes[0], goes[len(goes)-1]} {
+					if _, before := gone[digest]; !before {
+						gone[digest] = entriesOf(digest, sofar)
+					}
+				}
 				s.succeed(t, "BatchDeleteImage", ids(repo, byDigest(goes[0]), byDigest(goes[len(goes)-1])))
 				goes = goes[1:]
 			}
@@ -324,15 +330,24 @@ func (s *suite) pagesUnderChange(t *testing.T) {
 		})
 		want := map[string]int{"ListImages": 2, "DescribeImages": 1}[op]
 		for _, digest := range stays {
-			n := 0
-			for _, entry := range all {
-				n += strings.Count(entry, `"imageDigest":"`+digest)
-			}
-			if n != want {
+			if n := entriesOf(digest, all); n != want {
 				t.Errorf("%s: %s comes %d times, want %d", op, digest, n, want)
 			}
 		}
+		for digest, n := range gone {
+			if entriesOf(digest, all) != n {
+				t.Errorf("%s: %s comes after it was deleted", op, digest)
+			}
+		}
 	}
+}
+
+// entriesOf counts the entries about an image.
+func entriesOf(digest string, entries []string) (n int) {
+	for _, entry := range entries {
+		n += strings.Count(entry, `"imageDigest":"`+digest)
+	}
+	return n
 }
 
 // listImageReferrers is every member of a referrer, the filters, and the same
@@ -422,12 +437,12 @@ func (s *suite) referrerPages(t *testing.T) {
 		t.Errorf("a page of %d where nothing is said, want 20", n)
 	}
 	text(t, got, "nextToken")
-	whole := s.walk(t, "ListImageReferrers", "referrers", in, 50, func() {})
+	whole := s.walk(t, "ListImageReferrers", "referrers", in, 50, func([]string) {})
 	if n := len(slices.Compact(slices.Sorted(slices.Values(whole)))); n != 51 || len(whole) != 51 {
 		t.Errorf("%d entries, %d of them different, want 51", len(whole), n)
 	}
 	for _, size := range []int{1, 7, 25} {
-		sameEntries(t, fmt.Sprintf("pages of %d", size), whole, s.walk(t, "ListImageReferrers", "referrers", in, size, func() {}))
+		sameEntries(t, fmt.Sprintf("pages of %d", size), whole, s.walk(t, "ListImageReferrers", "referrers", in, size, func([]string) {}))
 	}
 	s.succeed(t, "ListImageReferrers", object{"repositoryName": repo, "subjectId": object{"imageDigest": subject}, "maxResults": 50})
 }

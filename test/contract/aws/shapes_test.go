@@ -47,6 +47,7 @@ func target(s *apptest.Server) aws.Target {
 
 // TestShapes runs the contract over every storage shape.
 func TestShapes(t *testing.T) {
+	t.Parallel()
 	for shape, change := range shapes() {
 		t.Run(shape, func(t *testing.T) {
 			other := aws.Caller{AccessKeyID: "AKIAOTHERACCOUNT0000", SecretAccessKey: "other/secret"}

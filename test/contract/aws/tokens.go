@@ -92,7 +92,7 @@ func (s *suite) authorizationTokensOfRegistries(t *testing.T) {
 		return object{"authorizationToken": tokenForm, "expiresAt": between(before, life), "proxyEndpoint": endpoint}
 	}
 	const stranger = "111122223333"
-	foreign := matching(`^https?://` + stranger + `\.dkr\.ecr\.` + s.Region + `\.[^/]+$`)
+	foreign := matching(`^https?://` + stranger + `\.dkr\.ecr\.` + s.Region + `\.[^/]+` + s.port() + `$`)
 	got := s.want(t, "GetAuthorizationToken", object{"registryIds": array{stranger, s.Account}}, object{"authorizationData": array{data(foreign), data(s.URL)}})
 	// A token is not of a registry but of its caller: the id only names the endpoint.
 	if status := s.open(t, "", "/v2/", token(t, got)); status != http.StatusOK {
@@ -134,6 +134,12 @@ func (s *suite) regions(t *testing.T) {
 	if status := s.open(t, "", "/v2/", foreign); status != http.StatusUnauthorized && status != http.StatusForbidden {
 		t.Errorf("a token of %s answers %d in %s", s.OtherRegion, status, s.Region)
 	}
+	s.put(t, repo, "v1", s.kit(t, repo).image(t))
+	elsewhere, _, _ := strings.Cut(text(t, got, "repositoryUri"), "/")
+	own := token(t, s.succeed(t, "GetAuthorizationToken", nil))
+	if here, there := s.open(t, "", "/v2/"+repo+"/manifests/v1", own), s.open(t, elsewhere, "/v2/"+repo+"/manifests/v1", foreign); here != 200 || there != 404 {
+		t.Errorf("the image answers %d in its own region and %d in the other", here, there)
+	}
 
 	// Uploads, layers and page tokens do not cross over either.
 	upload := s.begin(t, repo)
@@ -167,6 +173,26 @@ func (s *suite) canonicalHosts(t *testing.T) {
 			a := s.do(t, call{op: "DescribeRegistry", host: host, region: s.OtherRegion})
 			s.refusal(t, host, a, "InvalidSignatureException", "Credential should be scoped to a valid region, not '"+s.OtherRegion+"'. ")
 		}
+	}
+	// The registry itself, and who is none.
+	repo := s.repo(t, "host")
+	s.put(t, repo, "v1", s.kit(t, repo).image(t))
+	own := token(t, s.succeed(t, "GetAuthorizationToken", nil))
+	for host, status := range map[string]int{
+		"": http.StatusOK, "127.0.0.1": http.StatusOK, registry: http.StatusOK,
+		strings.Replace(registry, ".ecr.", ".ecr-fips.", 1):     http.StatusOK,
+		strings.Replace(registry, s.Account, "111122223333", 1): http.StatusForbidden,
+		"api.ecr." + s.Region + "." + s.Domain + s.port():       http.StatusNotFound,
+	} {
+		if got := s.open(t, host, "/v2/"+repo+"/manifests/v1", own); got != status {
+			t.Errorf("the registry as %q answers %d, want %d", host, got, status)
+		}
+	}
+	r := s.plain(t, http.MethodGet, s.URL+"/v2/", nil)
+	r.Host = registry
+	want := `Basic realm="` + scheme + "://" + registry + `/",service="ecr.amazonaws.com"`
+	if got := s.send(t, r).header.Get("Www-Authenticate"); got != want {
+		t.Errorf("the challenge is %s, want %s", got, want)
 	}
 	for _, host := range []string{"sts." + s.Domain + s.port(), "sts." + s.Region + "." + s.Domain + s.port()} {
 		c := s.stsCall(stsForm("GetCallerIdentity"))
