@@ -20,6 +20,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/berth-registry/berth/test/contract/harness"
 )
 
 const (
@@ -80,7 +82,7 @@ func (c Caller) credentials() aws.Credentials {
 
 func (s *suite) config(c Caller, region string) aws.Config {
 	return aws.Config{
-		Region: region, BaseEndpoint: &s.URL, HTTPClient: s.http,
+		Region: region, BaseEndpoint: &s.URL, HTTPClient: harness.SDKClient{Client: s.http},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c.credentials(), nil }),
 		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // Config is the AWS SDK's configuration for the server's root user in the
@@ -22,20 +21,20 @@ func (s *Server) Config() aws.Config {
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: s.AccessKeyID, SecretAccessKey: s.SecretAccessKey}, nil
 		}),
-		HTTPClient: sdkClient{&http.Client{Transport: s.transport}},
+		HTTPClient: SDKClient{&http.Client{Transport: s.transport}},
 		Retryer:    func() aws.Retryer { return aws.NopRetryer{} },
 	}
 }
 
-// sdkClient sends the SDK's requests with a body of its own. The SDK closes the
+// SDKClient sends the SDK's requests with a body of its own. The SDK closes the
 // body as soon as the answer's header is there; where the server is that quick,
 // net/http has not yet looked for the body's end, takes the closed body for a
 // failed write and closes the connection under the answer. The SDK would send
-// the request again, which Config forbids.
-type sdkClient struct{ *http.Client }
+// the request again, which tests forbid: they want to see every answer.
+type SDKClient struct{ *http.Client }
 
 // Do sends a request.
-func (c sdkClient) Do(r *http.Request) (*http.Response, error) {
+func (c SDKClient) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil && r.Body != http.NoBody {
 		content, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -49,9 +48,6 @@ func (c sdkClient) Do(r *http.Request) (*http.Response, error) {
 
 // ECR is an SDK client.
 func (s *Server) ECR() *ecr.Client { return ecr.NewFromConfig(s.Config()) }
-
-// STS is an SDK client.
-func (s *Server) STS() *sts.Client { return sts.NewFromConfig(s.Config()) }
 
 // Token gets an authorization token: base64 of AWS:password.
 func (s *Server) Token(t testing.TB) string {
