@@ -24,6 +24,9 @@ func Compatibility(services []Service) []byte {
 			state := "missing"
 			if built[n] {
 				state = "built"
+				if note := s.Notes[n]; note != "" {
+					state += "; " + note
+				}
 			}
 			fmt.Fprintf(&b, "| %s | %s |\n", n, state)
 		}

@@ -104,6 +104,11 @@ func newService(s Service) (*service, error) {
 		}
 		out.rows[op.Name] = op
 	}
+	for noted := range s.Notes {
+		if out.rows[noted].Name == "" {
+			return nil, fmt.Errorf("the note on %q: no such operation in the table", noted)
+		}
+	}
 	for limited := range s.BodyLimits {
 		if !out.known[limited] {
 			return nil, fmt.Errorf("the body limit of %q: no such operation in the service model", limited)

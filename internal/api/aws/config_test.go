@@ -36,6 +36,7 @@ func TestNewRefuses(t *testing.T) {
 		{"an input without limits", func(c *aws.Config) { row(&c.Services[0]).New = func() any { return new(unchecked) } }, `without Validate`},
 		{"a row twice", func(c *aws.Config) { c.Services[0].Operations = append(c.Services[0].Operations, *row(&c.Services[0])) }, `"DockShip": stands in the table twice`},
 		{"a row that the model does not know", func(c *aws.Config) { row(&c.Services[0]).Name = "DockShips" }, `"DockShips": no such operation`},
+		{"a note on what is not built", func(c *aws.Config) { c.Services[0].Notes = map[string]string{"X": "y"} }, `the note on "X"`},
 		{"a limit that the model does not know", func(c *aws.Config) { c.Services[0].BodyLimits = map[string]int64{"X": 1} }, `body limit of "X"`},
 		{"a service twice", func(c *aws.Config) { c.Services = append(c.Services, c.Services[0]) }, "two services have the name dock"},
 		{"a target twice", func(c *aws.Config) { c.Services = append(c.Services, rename(c.Services[0], "a", "b")) }, "two services have the target Fake_V1"},
@@ -99,7 +100,7 @@ answers an operation that does not exist.
 
 | operation | state |
 |---|---|
-| DockShip | built |
+| DockShip | built; with a note |
 | ListShips | built |
 | SinkShip | missing |
 

@@ -158,6 +158,7 @@ func (h *harness) services() []aws.Service {
 			SigningNames: []string{"dock", "dock-fips"}, Known: []string{"DockShip", "ListShips", "SinkShip"},
 			Operations: []aws.Operation{aws.Op("DockShip", true, needs, dock), aws.Op("ListShips", false, needs, dock)},
 			Errors:     dockErrors.Named, BodyLimits: map[string]int64{"DockShip": 4 << 20},
+			Notes: map[string]string{"DockShip": "with a note"},
 			ErrorShapes: []shape.Error{
 				{Name: "InvalidLayerPartException", Status: 400, Members: []string{"uploadId", "lastValidByteReceived"}},
 				{Name: "InvalidParameterException", Status: 400},

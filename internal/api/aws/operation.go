@@ -108,6 +108,9 @@ type Service struct {
 	// ErrorShapes are the errors of the service model. A detail of a failure is
 	// sent only where the model has a member for it.
 	ErrorShapes []shape.Error
+	// Notes says of built operations what of them is without effect so far, for
+	// docs/compatibility.md.
+	Notes map[string]string
 	// BodyLimits bounds the request bodies of the operations it names, in
 	// bytes; DefaultBodyLimit holds for all others.
 	BodyLimits map[string]int64

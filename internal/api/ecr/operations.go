@@ -22,6 +22,11 @@ func (a *API) Service() aws.Service {
 		Known:        OperationNames(),
 		Errors:       errorOf,
 		ErrorShapes:  ErrorShapes(),
+		Notes: map[string]string{
+			"CreateRepository":              "the scan setting is stored, without effect until scanning is built",
+			"PutImageScanningConfiguration": "stored, without effect until scanning is built",
+			"DescribeRegistry":              "the replication configuration is empty until replication is built",
+		},
 		BodyLimits: map[string]int64{
 			"UploadLayerPart": aws.LayerPartBodyLimit, "PutImage": aws.ManifestBodyLimit,
 		},

@@ -133,7 +133,7 @@ func (s *Service) update(ctx context.Context, fn func(tx *sqldb.Tx) error) error
 		}
 	}
 	if errors.Is(err, sqldb.ErrFull) {
-		return errs.Wrap(err, errs.StorageFull, "The registry has no storage space left. Ask its operator to make room, then try again.")
+		return repository.StorageFull(err)
 	}
 	return err
 }

@@ -54,7 +54,7 @@ func (s *Service) Unseal(ctx context.Context, r Repository, context string, seal
 	}
 	plain, err := aead.Open(nil, nil, sealed, []byte(context))
 	if err != nil {
-		return nil, keyFailure(err)
+		return nil, KeyFailure(err)
 	}
 	return plain, nil
 }
@@ -73,7 +73,7 @@ func (s *Service) sealer(ctx context.Context, r Repository) (cipher.AEAD, error)
 	}
 	dataKey, err := s.Keys.Unwrap(ctx, r.dataKey, sealContext(r.ID))
 	if err != nil {
-		return nil, keyFailure(err)
+		return nil, KeyFailure(err)
 	}
 	block, err := aes.NewCipher(dataKey)
 	if err != nil {

@@ -45,7 +45,7 @@ func New(c Config) *Service { return &Service{Config: c} }
 func (s *Service) update(ctx context.Context, fn func(tx *sqldb.Tx) error) error {
 	err := s.DB.Update(ctx, fn)
 	if errors.Is(err, sqldb.ErrFull) {
-		return errs.Wrap(err, errs.StorageFull, "The registry has no storage space left. Ask its operator to make room, then try again.")
+		return StorageFull(err)
 	}
 	return err
 }
@@ -113,7 +113,7 @@ func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 		dataKey := make([]byte, 32)
 		_, _ = rand.Read(dataKey) // never fails: crypto/rand ends the program instead
 		if r.dataKey, err = s.Keys.Wrap(ctx, encryption.KeyID, dataKey, sealContext(r.ID)); err != nil {
-			return Repository{}, keyFailure(err)
+			return Repository{}, KeyFailure(err)
 		}
 	}
 	filters, err := marshalFilters(r.Mutability.Filters)
@@ -170,27 +170,13 @@ func (s *Service) resolveEncryption(ctx context.Context, reg name.Registry, e En
 		k, err = s.Keys.Resolve(ctx, string(reg.Account), string(reg.Region), e.KMSKey)
 	}
 	if err != nil {
-		return Encryption{}, keyFailure(err)
+		return Encryption{}, KeyFailure(err)
 	}
 	if !k.Enabled {
-		return Encryption{}, keyFailure(keys.ErrDisabled)
+		return Encryption{}, KeyFailure(keys.ErrDisabled)
 	}
 	arn := name.ARN{Partition: reg.Region.Partition(), Service: "kms", Region: name.Region(k.Region), Account: name.AccountID(k.Account), Resource: "key/" + k.ID}
 	return Encryption{Type: KMS, KMSKey: arn.String(), KeyID: k.ID}, nil
-}
-
-// keyFailure turns a key manager's error into KmsException's content.
-func keyFailure(err error) error {
-	code := "KMSInternalException"
-	switch {
-	case errors.Is(err, keys.ErrNotFound):
-		code = "NotFoundException"
-	case errors.Is(err, keys.ErrDisabled):
-		code = "DisabledException"
-	case errors.Is(err, keys.ErrUnwrap):
-		code = "InvalidCiphertextException"
-	}
-	return errs.Wrap(err, errs.KeyFailure, "The repository's encryption key cannot be used: %s", code).With("kmsError", code)
 }
 
 // Get finds a repository, or returns errs.RepositoryNotFound.

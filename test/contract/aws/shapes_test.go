@@ -103,12 +103,15 @@ func operations(t *testing.T) (built, missing []string) {
 	}
 	_, section, _ := bytes.Cut(page, []byte("\n## ecr\n"))
 	section, _, _ = bytes.Cut(section, []byte("\n## "))
-	for _, row := range regexp.MustCompile(`(?m)^\| (\w+) \| (built|missing) \|$`).FindAllSubmatch(section, -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| (\w+) \| (built|missing)(?:; [^|]+)? \|$`).FindAllSubmatch(section, -1) {
 		if string(row[2]) == "built" {
 			built = append(built, string(row[1]))
 		} else {
 			missing = append(missing, string(row[1]))
 		}
+	}
+	if n := bytes.Count(section, []byte("\n| ")) - 1; len(built)+len(missing) != n {
+		t.Fatalf("%d operations were read out of a table of %d", len(built)+len(missing), n)
 	}
 	return built, missing
 }

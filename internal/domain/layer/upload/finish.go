@@ -6,8 +6,8 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
-	"github.com/berth-registry/berth/internal/infra/keys"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -94,18 +94,9 @@ func StoreError(err error) error {
 	}
 	switch {
 	case errors.Is(err, blobstore.ErrFull), errors.Is(err, sqldb.ErrFull):
-		return errs.Wrap(err, errs.StorageFull, "The registry has no storage space left. Ask its operator to make room, then go on with the upload.")
+		return repository.StorageFull(err)
 	case errors.Is(err, blobstore.ErrKey):
-		code := "KMSInternalException"
-		switch {
-		case errors.Is(err, keys.ErrNotFound):
-			code = "NotFoundException"
-		case errors.Is(err, keys.ErrDisabled):
-			code = "DisabledException"
-		case errors.Is(err, keys.ErrUnwrap):
-			code = "InvalidCiphertextException"
-		}
-		return errs.Wrap(err, errs.KeyFailure, "The repository's encryption key cannot be used: %s", code).With("kmsError", code)
+		return repository.KeyFailure(err)
 	}
 	return err
 }
