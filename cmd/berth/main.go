@@ -4,7 +4,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -15,11 +17,14 @@ import (
 
 // commands are all commands of the program; each has its own file.
 type commands struct {
-	Serve   serveCommand   `cmd:"" help:"Serve the registry and its APIs."`
-	Env     envCommand     `cmd:"" help:"Print the environment for AWS clients: eval \"$(berth env)\"."`
-	Fsck    fsckCommand    `cmd:"" help:"Check that everything stored is whole, beside a running server or without one."`
-	Keys    keysCommand    `cmd:"" help:"List, create, rotate, enable or disable encryption keys."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Serve        serveCommand        `cmd:"" help:"Serve the registry and its APIs."`
+	Env          envCommand          `cmd:"" help:"Print the environment for AWS clients: eval \"$(berth env)\"."`
+	Fsck         fsckCommand         `cmd:"" help:"Check that everything stored is whole, beside a running server or without one."`
+	Keys         keysCommand         `cmd:"" help:"List, create, rotate, enable or disable encryption keys."`
+	Account      accountCommand      `cmd:"" help:"Create, list or show accounts, or make root access keys."`
+	Organization organizationCommand `cmd:"" help:"Group accounts, and limit them with service control policies."`
+	Explain      explainCommand      `cmd:"" help:"Say who may do what, and why; exit status 3 when denied."`
+	Version      versionCommand      `cmd:"" help:"Print the version."`
 }
 
 func main() { os.Exit(run()) }
@@ -27,25 +32,34 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var c commands
-	parser, err := kong.New(&c,
-		kong.Name("berth"),
-		kong.Description("Amazon ECR that anyone can run."),
-		kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-	)
+	parser, err := newParser(ctx, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "berth:", err)
 		return 1
 	}
 	parsed, err := parser.Parse(os.Args[1:])
 	parser.FatalIfErrorf(err)
-	if err := parsed.Run(); err != nil {
+	err = parsed.Run()
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "berth:", err)
 		return 1
 	}
 	return 0
+}
+
+// newParser reads the command line; commands print to out.
+func newParser(ctx context.Context, out io.Writer) (*kong.Kong, error) {
+	return kong.New(&commands{},
+		kong.Name("berth"),
+		kong.Description("Amazon ECR that anyone can run."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.BindTo(out, (*io.Writer)(nil)),
+	)
 }
 
 type versionCommand struct{}

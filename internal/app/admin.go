@@ -94,6 +94,7 @@ func (a *App) adminHandler() http.Handler {
 		}
 		return a.ChangeKey(r.Context(), in)
 	}))
+	a.identityRoutes(mux)
 	return mux
 }
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -25,6 +26,12 @@ import (
 	"github.com/berth-registry/berth/internal/domain/layer"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/principal/credential"
+	"github.com/berth-registry/berth/internal/domain/principal/entity"
+	"github.com/berth-registry/berth/internal/domain/principal/managed"
+	"github.com/berth-registry/berth/internal/domain/principal/organization"
+	"github.com/berth-registry/berth/internal/domain/principal/provider"
+	"github.com/berth-registry/berth/internal/domain/principal/session"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/domain/schema"
@@ -57,12 +64,19 @@ type App struct {
 	queue    *jobs.Queue
 	trail    *audit.Trail
 
-	principals   *principal.Service
-	registries   *registry.Service
-	repositories *repository.Service
-	layers       *layer.Service
-	images       *image.Service
-	authorizer   authz.Authorizer
+	principals    *principal.Service
+	registries    *registry.Service
+	repositories  *repository.Service
+	layers        *layer.Service
+	images        *image.Service
+	entities      *entity.Service
+	managed       *managed.Service
+	credentials   *credential.Service
+	providers     *provider.Service
+	organizations *organization.Service
+	sessions      *session.Service
+	access        *authz.Service
+	proxies       []netip.Prefix
 
 	handler  http.Handler
 	draining atomic.Bool
@@ -77,6 +91,13 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
+	}
+	for _, p := range cfg.TrustedProxies {
+		network, err := netip.ParsePrefix(p)
+		if err != nil {
+			return nil, fmt.Errorf("trusted_proxies: %w", err)
+		}
+		a.proxies = append(a.proxies, network.Masked())
 	}
 	a.hosts = name.Hosts{Domain: cfg.Domain, PublicDomain: cfg.PublicDomain}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
@@ -110,12 +131,14 @@ func (a *App) buildServices() (err error) {
 	if a.principals, err = principal.New(a.durable, a.keys, a.clk); err != nil {
 		return err
 	}
-	a.authorizer = authz.Root{}
 	a.registries = registry.New(a.durable, a.clk, a.cfg.Regions)
 	a.repositories = repository.New(repository.Config{
 		DB: a.durable, Clock: a.clk, Registries: a.registries, Keys: a.keys, Limits: limits,
 		Sealing: a.cfg.Blobs.Encryption == "berth",
 	})
+	if err := a.buildIdentity(); err != nil {
+		return err
+	}
 	a.layers = layer.New(layer.Config{
 		Durable: a.durable, Volatile: a.volatile, Store: a.store, Repositories: a.repositories,
 		Clock: a.clk, Log: a.log, Limits: limits, Jobs: a.queue,

@@ -24,7 +24,7 @@ func (a *App) firstStart(ctx context.Context) error {
 		if err != nil || has {
 			return err
 		}
-		id, secret = principal.NewAccessKeyPair()
+		id, secret = principal.NewAccessKeyPair(principal.PrefixAccessKey, a.cfg.Account)
 	} else if k, found, err := a.principals.AccessKey(ctx, id); err != nil {
 		return err
 	} else if found && k.Secret == secret && k.Principal.Account == a.cfg.Account && fileExists(a.path(fileCredentials)) {

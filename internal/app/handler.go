@@ -11,7 +11,6 @@ import (
 	"github.com/berth-registry/berth/internal/api/ecr"
 	"github.com/berth-registry/berth/internal/api/oci"
 	"github.com/berth-registry/berth/internal/api/oci/schema1"
-	"github.com/berth-registry/berth/internal/api/sts"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
 
@@ -19,9 +18,9 @@ import (
 type keySource struct{ a *App }
 
 // AccessKey finds the secret of an access key.
-func (s keySource) AccessKey(ctx context.Context, id string) (sigv4.Key, bool, error) {
-	k, found, err := s.a.principals.AccessKey(ctx, id)
-	return sigv4.Key{Secret: k.Secret, Principal: k.Principal, Enabled: k.Enabled}, found, err
+func (s keySource) AccessKey(ctx context.Context, id, sessionToken string) (sigv4.Key, bool, error) {
+	k, found, err := s.a.principals.Credentials(ctx, id, sessionToken)
+	return sigv4.Key{Secret: k.Secret, Principal: k.Principal, Enabled: k.Enabled, Expires: k.Expires}, found, err
 }
 
 // buildHandler puts the edges behind one handler: which of them answers is
@@ -33,21 +32,21 @@ func (a *App) buildHandler() (http.Handler, error) {
 	}
 	defaultRegistry := name.Registry{Account: a.cfg.Account, Region: a.cfg.Region}
 	ecrAPI := ecr.New(ecr.Config{
-		Principals: a.principals, Registries: a.registries, Repositories: a.repositories, Layers: a.layers, Images: a.images,
+		Principals: a.principals, Entities: a.entities, Access: a.access, Registries: a.registries, Repositories: a.repositories, Layers: a.layers, Images: a.images,
 		Clock: a.clk, Limits: a.cfg.Limits.Quota(), Hosts: a.hosts, Default: defaultRegistry, SigningKey: signing,
 	})
 	pipeline, err := aws.New(aws.Config{
-		Services:      []aws.Service{ecrAPI.Service(), sts.Service()},
+		Services:      []aws.Service{ecrAPI.Service(), a.stsAPI().Service(), a.iamAPI().Service()},
 		Authenticator: sigv4.New(sigv4.Config{Keys: keySource{a}, Clock: a.clk, Log: a.log}),
-		Authorizer:    a.authorizer, Audit: a.trail, Clock: a.clk, Log: a.log,
-		Hosts: a.hosts, Regions: a.registries.Enabled,
+		Authorizer:    a.access, Audit: a.trail, Clock: a.clk, Log: a.log,
+		Hosts: a.hosts, Regions: a.registries.Enabled, Origin: a.origin, Used: a.principals.Used,
 	})
 	if err != nil {
 		return nil, err
 	}
 	registryAPI, err := oci.New(oci.Config{
 		Layers: schema1.Layers{Service: a.layers}, Images: a.images, Repositories: a.repositories,
-		Authorizer: a.authorizer, Tokens: a.principals, Resolve: a.resolve, Audit: a.trail,
+		Authorizer: a.access, Origin: a.origin, Tokens: a.principals, Resolve: a.resolve, Audit: a.trail,
 		Log: a.log, Clock: a.clk, ManifestBytes: a.cfg.Limits.ManifestBytes,
 		Quirks: a.cfg.Compat.ECRQuirks, Mounting: a.cfg.BlobMounting, Draining: a.draining.Load,
 	})
@@ -80,7 +79,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 // have no registry.
 func (a *App) resolve(r *http.Request) (reg name.Registry, base string, ok bool) {
 	base = "http://" + r.Host
-	if r.TLS != nil {
+	if a.origin(r).Secure {
 		base = "https://" + r.Host
 	}
 	switch h := a.hosts.Parse(r.Host); h.Kind {

@@ -11,38 +11,36 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/berth-registry/berth/internal/config"
 )
 
 // Run serves until ctx ends, then drains: it stops accepting, finishes the
 // requests under way within the drain timeout, and writes what is in memory.
 // ready is called once everything listens.
 func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
-	listener, err := net.Listen("tcp", a.cfg.Listen)
+	listeners, err := a.listen()
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w; choose another address with --listen", a.cfg.Listen, err)
+		return err
 	}
-	if a.cfg.TLS.Certificate != "" {
-		cert, err := tls.LoadX509KeyPair(a.cfg.TLS.Certificate, a.cfg.TLS.Key)
-		if err != nil {
-			_ = listener.Close() // the certificate's error is the one to report
-			return fmt.Errorf("the TLS certificate cannot be used: %w", err)
+	closeListeners := func() {
+		for _, l := range listeners {
+			_ = l.Close() // another error is the one to report
 		}
-		listener = tls.NewListener(listener, &tls.Config{
-			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
-		})
 	}
 	socket, err := a.listenAdmin()
 	if err != nil {
-		_ = listener.Close() // the socket's error is the one to report
+		closeListeners()
 		return err
 	}
-	info := a.serverInfo(listener.Addr())
+	info := a.serverInfo(listeners[0].Addr())
 	text, err := json.MarshalIndent(info, "", "  ")
 	if err == nil {
 		err = writeFile(a.path(fileServer), append(text, '\n'), 0o600)
 	}
 	if err != nil {
-		_, _ = listener.Close(), socket.Close() // the file's error is the one to report
+		closeListeners()
+		_ = socket.Close() // the file's error is the one to report
 		return fmt.Errorf("the data directory cannot be written: %w", err)
 	}
 
@@ -54,10 +52,13 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 	workers, background := errgroup.WithContext(background)
 	workers.Go(func() error { return a.queue.Run(background) })
 	workers.Go(func() error { return a.trail.Run(background) })
+	workers.Go(func() error { return a.principals.Run(background, a.log) })
 	workers.Go(func() error { return a.images.Run(background) })
 
-	failed := make(chan error, 2)
-	go func() { failed <- server.Serve(listener) }()
+	failed := make(chan error, len(listeners)+1)
+	for _, l := range listeners {
+		go func() { failed <- server.Serve(l) }()
+	}
 	go func() { failed <- admin.Serve(socket) }()
 	ready(info)
 
@@ -85,8 +86,46 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 	return err
 }
 
+// listen opens the configured addresses, the main one first.
+func (a *App) listen() (_ []net.Listener, err error) {
+	var secured *tls.Config
+	if a.cfg.TLS.Certificate != "" {
+		cert, err := tls.LoadX509KeyPair(a.cfg.TLS.Certificate, a.cfg.TLS.Key)
+		if err != nil {
+			return nil, fmt.Errorf("the TLS certificate cannot be used: %w", err)
+		}
+		secured = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	var all []net.Listener
+	defer func() {
+		if err != nil {
+			for _, l := range all {
+				_ = l.Close() // the error of the one that failed is reported
+			}
+		}
+	}()
+	for i, from := range append([]config.Listener{{Listen: a.cfg.Listen}}, a.cfg.Listeners...) {
+		l, err := net.Listen("tcp", from.Listen)
+		if err != nil {
+			setting := "--listen"
+			if i > 0 {
+				setting = "listeners"
+			}
+			return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with %s", from.Listen, err, setting)
+		}
+		if i > 0 {
+			l = taggedListener{Listener: l, from: from}
+		}
+		if secured != nil {
+			l = tls.NewListener(l, secured)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
 // newServer bounds what a client can hold open without sending anything. Bodies
 // have no total limit in time; the routes bound them by progress.
 func newServer(h http.Handler) *http.Server {
-	return &http.Server{Handler: h, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	return &http.Server{Handler: h, ConnContext: connContext, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +31,11 @@ type Config struct {
 	Data string `yaml:"data"`
 	// Listen is the address of the registry and the APIs, host:port.
 	Listen string `yaml:"listen"`
+	// Listeners are further addresses, each with the network that it stands for.
+	Listeners []Listener `yaml:"listeners"`
+	// TrustedProxies are the networks whose X-Forwarded-For and
+	// X-Forwarded-Proto are believed, in CIDR form.
+	TrustedProxies []string `yaml:"trusted_proxies"`
 	// PublicListen is the address reserved for the public registry on a host
 	// without its own name (localhost).
 	PublicListen string `yaml:"public_listen"`
@@ -44,8 +50,11 @@ type Config struct {
 	Domain       string `yaml:"domain"`
 	PublicDomain string `yaml:"public_domain"`
 	TLS          TLS    `yaml:"tls"`
-	Blobs        Blobs  `yaml:"blobs"`
-	Compat       Compat `yaml:"compat"`
+	// IssuerCA is a PEM file with certificate authorities that identity providers
+	// are trusted by, besides the system's; "" for none.
+	IssuerCA string `yaml:"issuer_ca"`
+	Blobs    Blobs  `yaml:"blobs"`
+	Compat   Compat `yaml:"compat"`
 	// BlobMounting lets a push mount layers from another repository.
 	BlobMounting bool `yaml:"blob_mounting"`
 	// Limits are ECR's quotas.
@@ -64,6 +73,17 @@ type Config struct {
 	// key; they come from the environment only, so that no file holds them.
 	RootAccessKeyID     string `yaml:"-"`
 	RootSecretAccessKey string `yaml:"-"`
+}
+
+// Listener is one further address, and what conditions on the network see of
+// requests that come by it.
+type Listener struct {
+	// Listen is the address, host:port.
+	Listen string `yaml:"listen"`
+	// VPC is aws:SourceVpc, VPCEndpoint aws:SourceVpce; with an endpoint the
+	// client's address is aws:VpcSourceIp and no longer aws:SourceIp.
+	VPC         string `yaml:"vpc"`
+	VPCEndpoint string `yaml:"vpc_endpoint"`
 }
 
 // TLS names the certificate to serve with; both files or neither.
@@ -237,6 +257,16 @@ func (c *Config) Validate() error {
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		say("listen: %q is not an address; write 127.0.0.1:5000 or :5000", c.Listen)
+	}
+	for _, l := range c.Listeners {
+		if _, _, err := net.SplitHostPort(l.Listen); err != nil {
+			say("listeners: %q is not an address; write 10.0.0.5:5000", l.Listen)
+		}
+	}
+	for _, p := range c.TrustedProxies {
+		if _, err := netip.ParsePrefix(p); err != nil {
+			say("trusted_proxies: %q is not a network; write 10.0.0.0/8 or 192.0.2.7/32", p)
+		}
 	}
 	if _, err := name.ParseAccountID(string(c.Account)); err != nil {
 		say("account: %q: %w", c.Account, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/ecr"
 	"github.com/berth-registry/berth/internal/api/ecrpublic"
+	"github.com/berth-registry/berth/internal/api/iam"
 	"github.com/berth-registry/berth/internal/api/sts"
 )
 
@@ -19,7 +20,8 @@ func main() {
 	services := []aws.Service{
 		ecr.New(ecr.Config{}).Service(),
 		{Name: "ecr-public", Known: ecrpublic.OperationNames()},
-		sts.Service(),
+		iam.New(iam.Config{}).Service(),
+		sts.New(sts.Config{}).Service(),
 	}
 	if _, err := os.Stdout.Write(aws.Compatibility(services)); err != nil {
 		fmt.Fprintln(os.Stderr, "compatibility:", err)

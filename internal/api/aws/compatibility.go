@@ -15,7 +15,7 @@ func Compatibility(services []Service) []byte {
 		"answers an operation that does not exist.\n")
 	for _, s := range services {
 		built := map[string]bool{}
-		for _, op := range s.Operations {
+		for _, op := range slices.Concat(s.Operations, s.Open) {
 			built[op.Name] = true
 		}
 		names := slices.Sorted(slices.Values(s.Known))

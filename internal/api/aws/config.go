@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 
 	"github.com/berth-registry/berth/internal/api/aws/shape"
@@ -27,6 +28,11 @@ type Config struct {
 	// Hosts is optional: with it, a signature has to be made for the region
 	// that the host names.
 	Hosts name.Hosts
+	// Origin is optional: it says where a request came from; nil takes the
+	// connection's word.
+	Origin func(*http.Request) authz.Origin
+	// Used is optional: it is told of every access key that has signed a request.
+	Used func(accessKeyID, region, service string)
 	// Regions is optional: it says which regions this deployment serves.
 	Regions func(name.Region) bool
 }
@@ -99,8 +105,20 @@ func newService(s Service) (*service, error) {
 		out.known[known] = true
 	}
 	for _, op := range s.Operations {
+		if op.Needs == nil {
+			return nil, fmt.Errorf("operation %q: has no Needs, so that nobody could be refused", op.Name)
+		}
 		if err := checkRow(op, out); err != nil {
 			return nil, fmt.Errorf("operation %q: %w", op.Name, err)
+		}
+		out.rows[op.Name] = op
+	}
+	for _, op := range s.Open {
+		if op.Needs != nil {
+			return nil, fmt.Errorf("open operation %q: has Needs, which nobody would ask for", op.Name)
+		}
+		if err := checkRow(op, out); err != nil {
+			return nil, fmt.Errorf("open operation %q: %w", op.Name, err)
 		}
 		out.rows[op.Name] = op
 	}
@@ -126,8 +144,6 @@ func checkRow(op Operation, s *service) error {
 		return errors.New("no such operation in the service model")
 	case s.rows[op.Name].Name != "":
 		return errors.New("stands in the table twice")
-	case op.Needs == nil:
-		return errors.New("has no Needs, so that nobody could be refused")
 	case op.Do == nil:
 		return errors.New("has no Do; leave out what is not built")
 	case op.New == nil:

@@ -76,7 +76,7 @@ func (x *exchange) log(err error, e WireError) {
 	}
 	x.p.cfg.Log.Log(x.r.Context(), level, text,
 		"requestId", x.call.RequestID, "service", x.call.Service, "operation", operationLabel(x.route.operation),
-		"principal", x.call.Principal.ARN, "sourceIp", x.call.SourceIP.String(), "answer", e.Name, "error", err)
+		"principal", x.call.Principal.ARN, "sourceIp", x.call.Origin.SourceIP.String(), "answer", e.Name, "error", err)
 }
 
 // maxLabel bounds an operation's name that came from outside, in bytes.

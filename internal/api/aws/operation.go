@@ -3,10 +3,10 @@ package aws
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/berth-registry/berth/internal/api/aws/shape"
+	"github.com/berth-registry/berth/internal/domain/audit"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -21,16 +21,17 @@ type Call struct {
 	// Registry is the caller's own in that region, which inputs without a
 	// registryId mean.
 	Registry name.Registry
+	// Identity is who called where that is no principal of ours: the holder of a
+	// web identity. The operation sets it, for the audit trail.
+	Identity audit.Identity
 	// Service and Operation name the row: "ecr", "PutImage".
 	Service, Operation string
 	RequestID          string
 	// Host is the Host header, Scheme http or https: how the client reached
 	// us, for the addresses that answers hold.
 	Host, Scheme string
-	SourceIP     netip.Addr
+	Origin       authz.Origin
 	UserAgent    string
-	// Secure says that the request came over TLS.
-	Secure bool
 	// At is when the request arrived.
 	At time.Time
 }
@@ -78,6 +79,12 @@ func Op[I, O any](
 	return op
 }
 
+// OpenOp makes a row for Service.Open. Its Call has neither a principal nor a
+// registry.
+func OpenOp[I, O any](opName string, mutates bool, do func(context.Context, *Call, *I) (*O, error)) Operation {
+	return Op(opName, mutates, nil, do)
+}
+
 // validator is what the generated inputs fulfil.
 type validator interface{ Validate() error }
 
@@ -102,6 +109,9 @@ type Service struct {
 	// Operations are the rows; Known are all operations of the service model.
 	Operations []Operation
 	Known      []string
+	// Open are the rows that need no signature and no permission, such as
+	// AssumeRoleWithWebIdentity: what they are given proves itself. Use OpenOp.
+	Open []Operation
 	// Errors is the service's table from failure codes to its own error names
 	// and HTTP statuses. It has to be complete; ErrorTable is a help.
 	Errors func(errs.Code) (name string, status int)

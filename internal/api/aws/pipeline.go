@@ -16,6 +16,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
 	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
 
@@ -40,12 +41,11 @@ func (p *Pipeline) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		RequestID: newRequestID(),
 		Host:      r.Host,
 		Scheme:    "http",
-		SourceIP:  sourceIP(r.RemoteAddr),
+		Origin:    p.origin(r),
 		UserAgent: r.UserAgent(),
-		Secure:    r.TLS != nil,
 		At:        p.cfg.Clock.Now(),
 	}
-	if x.call.Secure {
+	if x.call.Origin.Secure {
 		x.call.Scheme = "https"
 	}
 	out, doc, err := x.run(w)
@@ -58,7 +58,25 @@ func (p *Pipeline) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The record comes before the answer, so that nobody acts on an answer
 	// that the trail does not have.
 	x.record(out, failed)
+	if refusal := (*errs.Error)(nil); errors.As(err, &refusal) {
+		if encoded, ok := refusal.Detail[authz.MessageDetail].(string); ok {
+			w.Header().Set(authorizationMessage, encoded)
+		}
+	}
 	write(w, x.call.RequestID, status, doc)
+}
+
+// authorizationMessage is the header that a refusal has its encoded message in;
+// `aws sts decode-authorization-message` opens it.
+const authorizationMessage = "X-Berth-Authorization-Message"
+
+// origin is where a request came from: Config.Origin's answer, or what the
+// connection says.
+func (p *Pipeline) origin(r *http.Request) authz.Origin {
+	if p.cfg.Origin != nil {
+		return p.cfg.Origin(r)
+	}
+	return authz.Origin{SourceIP: sourceIP(r.RemoteAddr), Secure: r.TLS != nil}
 }
 
 // write is the only place that writes an answer.
@@ -106,8 +124,11 @@ func (x *exchange) perform(w http.ResponseWriter) (any, error) {
 	x.call.Service, x.call.Operation = x.route.service.Name, x.route.operation
 	var built bool
 	x.row, built = x.route.service.rows[x.route.operation]
-	if err := x.authenticate(); err != nil {
-		return nil, err
+	open := built && x.row.Needs == nil
+	if !open {
+		if err := x.authenticate(); err != nil {
+			return nil, err
+		}
 	}
 	if !built { // strangers are not told what is
 		return nil, x.route.unknown()
@@ -121,8 +142,10 @@ func (x *exchange) perform(w http.ResponseWriter) (any, error) {
 			return nil, err
 		}
 	}
-	if err := x.authorize(ctx); err != nil {
-		return nil, err
+	if !open {
+		if err := x.authorize(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return x.row.Do(ctx, &x.call, x.in)
 }
@@ -188,6 +211,9 @@ func (x *exchange) authenticate() error {
 		return &sigv4.Error{Kind: sigv4.InvalidSignature, Message: "Credential should be scoped to a valid region. "}
 	}
 	x.call.Principal = result.Principal
+	if p := x.p.cfg.Used; p != nil {
+		p(result.AccessKeyID, result.Region, s.Name)
+	}
 	x.call.Region = signedFor
 	x.call.Registry = name.Registry{Account: result.Principal.Account, Region: signedFor}
 	return nil
@@ -219,9 +245,8 @@ func (x *exchange) authorize(ctx context.Context) error {
 		Principal: x.call.Principal,
 		Needs:     needs,
 		Region:    x.call.Region,
-		SourceIP:  x.call.SourceIP,
+		Origin:    x.call.Origin,
 		UserAgent: x.call.UserAgent,
-		Secure:    x.call.Secure,
 	})
 }
 

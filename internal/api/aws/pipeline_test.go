@@ -43,13 +43,13 @@ func TestCall(t *testing.T) {
 	want := aws.Call{
 		Principal: got.Principal, Region: "eu-test-1", Registry: name.Registry{Account: account, Region: "eu-test-1"},
 		Service: "dock", Operation: "DockShip", RequestID: got.RequestID, Host: u.Host, Scheme: "http",
-		SourceIP: got.SourceIP, UserAgent: "tests/1.0", At: h.clock.Now(),
+		Origin: got.Origin, UserAgent: "tests/1.0", At: h.clock.Now(),
 	}
-	if got != want || got.Principal.Account != account || got.SourceIP.String() != "127.0.0.1" {
+	if got != want || got.Principal.Account != account || got.Origin.SourceIP.String() != "127.0.0.1" {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if r := h.asked[0]; len(r.Needs) != 3 || r.Needs[0].Action != "dock:DockShip" || r.Principal != got.Principal || r.Region != "eu-test-1" ||
-		r.SourceIP != got.SourceIP || r.UserAgent != "tests/1.0" || r.Secure {
+		r.Origin != got.Origin || r.UserAgent != "tests/1.0" || r.Origin.Secure {
 		t.Errorf("asked %+v", r)
 	}
 	if other := h.call(target+"DockShip", `{"shipName":"Vasa"}`); other.header.Get("x-amzn-RequestId") == a.header.Get("x-amzn-RequestId") {

@@ -24,7 +24,7 @@ func (x *exchange) record(out any, failed WireError) {
 		EventSource:       x.route.service.EventSource,
 		EventName:         operationLabel(x.route.operation),
 		Region:            x.call.Region,
-		Principal:         audit.Identity(x.call.Principal),
+		Principal:         x.call.Principal.AuditIdentity(),
 		Account:           x.call.Principal.Account,
 		UserAgent:         cut(x.call.UserAgent),
 		RequestID:         x.call.RequestID,
@@ -33,8 +33,11 @@ func (x *exchange) record(out any, failed WireError) {
 		RequestParameters: recorded(x.in),
 		ReadOnly:          !x.route.service.rows[x.route.operation].Mutates,
 	}
-	if x.call.SourceIP.IsValid() {
-		e.SourceIP = x.call.SourceIP.String()
+	if x.call.Identity.ARN != "" {
+		e.Principal, e.Account = x.call.Identity, x.call.Identity.Account
+	}
+	if x.call.Origin.SourceIP.IsValid() {
+		e.SourceIP = x.call.Origin.SourceIP.String()
 	}
 	if x.row.Mutates && failed.Name == "" {
 		e.ResponseElements = recorded(out)

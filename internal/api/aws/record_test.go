@@ -27,7 +27,7 @@ func TestRecordOfAChange(t *testing.T) {
 	}
 	a := h.call(target+"DockShip", `{"shipName":"Vasa","cargo":"aGk=","secret":"hunter2","since":1531347464,"crew":["a","<b>"]}`)
 	want := audit.Entry{
-		Time: h.clock.Now(), EventSource: "dock.example.com", EventName: "DockShip", Region: "eu-test-1", Principal: audit.Identity(root), Account: account,
+		Time: h.clock.Now(), EventSource: "dock.example.com", EventName: "DockShip", Region: "eu-test-1", Principal: root.AuditIdentity(), Account: account,
 		SourceIP: "127.0.0.1", UserAgent: "tests/1.0", RequestID: a.header.Get("x-amzn-RequestId"),
 		RequestParameters: []byte(`{"shipName":"Vasa","secret":"HIDDEN_DUE_TO_SECURITY_REASONS","since":"Jul 11, 2018 10:17:44 PM","crew":["a","\u003cb\u003e"]}`),
 		ResponseElements:  []byte(`{"berth":7,"since":"Jul 11, 2018 10:17:44 PM","crew":[]}`),
@@ -82,21 +82,21 @@ func TestRecordOfRefusals(t *testing.T) {
 		{"too large", target + "ListShips", strings.Repeat(" ", 1<<20+1), nil, nil,
 			audit.Entry{EventName: "ListShips", ErrorCode: "RequestEntityTooLargeException", ErrorMessage: "The request body must not be longer than 1048576 bytes.", ReadOnly: true}},
 		{"unknown operation", target + "FlyShip", good, nil, nil,
-			audit.Entry{EventName: "FlyShip", ErrorCode: "UnknownOperationException", Principal: audit.Identity(root), Account: account, Region: "eu-test-1", ReadOnly: true}},
+			audit.Entry{EventName: "FlyShip", ErrorCode: "UnknownOperationException", Principal: root.AuditIdentity(), Account: account, Region: "eu-test-1", ReadOnly: true}},
 		{"an operation that is no name", target + "Fly\"Ship", good, nil, nil,
-			audit.Entry{EventName: "Unknown", ErrorCode: "UnknownOperationException", Principal: audit.Identity(root), Account: account, Region: "eu-test-1", ReadOnly: true}},
+			audit.Entry{EventName: "Unknown", ErrorCode: "UnknownOperationException", Principal: root.AuditIdentity(), Account: account, Region: "eu-test-1", ReadOnly: true}},
 		{"an operation with a long name", target + strings.Repeat("x", 129), good, nil, nil,
-			audit.Entry{EventName: "Unknown", ErrorCode: "UnknownOperationException", Principal: audit.Identity(root), Account: account, Region: "eu-test-1", ReadOnly: true}},
+			audit.Entry{EventName: "Unknown", ErrorCode: "UnknownOperationException", Principal: root.AuditIdentity(), Account: account, Region: "eu-test-1", ReadOnly: true}},
 		{"broken body", target + "DockShip", `{`, nil, nil,
-			audit.Entry{EventName: "DockShip", ErrorCode: "SerializationException", Principal: audit.Identity(root), Account: account, Region: "eu-test-1"}},
+			audit.Entry{EventName: "DockShip", ErrorCode: "SerializationException", Principal: root.AuditIdentity(), Account: account, Region: "eu-test-1"}},
 		{"invalid", target + "DockShip", `{"crew":["a"]}`, nil, nil,
-			audit.Entry{EventName: "DockShip", ErrorCode: "InvalidParameterException", Principal: audit.Identity(root), Account: account, Region: "eu-test-1",
+			audit.Entry{EventName: "DockShip", ErrorCode: "InvalidParameterException", Principal: root.AuditIdentity(), Account: account, Region: "eu-test-1",
 				ErrorMessage:      "Invalid parameter at 'shipName' failed to satisfy constraint: 'Member must not be null'",
 				RequestParameters: []byte(`{"crew":["a"]}`)}},
 		{"not allowed", target + "DockShip", good, func(h *harness) {
 			h.allow = func(authz.Request) error { return errs.New(errs.AccessDenied, "no") }
 		}, nil,
-			audit.Entry{EventName: "DockShip", ErrorCode: "AccessDeniedException", ErrorMessage: "no", Principal: audit.Identity(root), Account: account, Region: "eu-test-1",
+			audit.Entry{EventName: "DockShip", ErrorCode: "AccessDeniedException", ErrorMessage: "no", Principal: root.AuditIdentity(), Account: account, Region: "eu-test-1",
 				RequestParameters: []byte(good), Resources: []string{"arn:aws:dock:eu-test-1:123456789012:ship/Vasa"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

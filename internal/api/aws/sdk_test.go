@@ -58,7 +58,7 @@ type tokenData struct {
 
 type keys struct{}
 
-func (keys) AccessKey(_ context.Context, id string) (sigv4.Key, bool, error) {
+func (keys) AccessKey(_ context.Context, id, _ string) (sigv4.Key, bool, error) {
 	return sigv4.Key{Secret: "secret", Principal: root, Enabled: true}, id == "AKIDEXAMPLE", nil
 }
 

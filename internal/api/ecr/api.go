@@ -11,6 +11,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/layer"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/principal/entity"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -20,6 +21,8 @@ import (
 // Config is what the API stands on.
 type Config struct {
 	Principals   *principal.Service
+	Entities     *entity.Service
+	Access       *authz.Service
 	Registries   *registry.Service
 	Repositories *repository.Service
 	Layers       *layer.Service

@@ -13,6 +13,10 @@ func errorOf(code errs.Code) (string, int) {
 		return "RepositoryAlreadyExistsException", 400
 	case errs.RepositoryNotEmpty:
 		return "RepositoryNotEmptyException", 400
+	case errs.RepositoryPolicyNotFound:
+		return "RepositoryPolicyNotFoundException", 400
+	case errs.RegistryPolicyNotFound:
+		return "RegistryPolicyNotFoundException", 400
 	case errs.ImageNotFound, errs.ManifestUntranslated:
 		return "ImageNotFoundException", 400
 	case errs.ImageExists:
@@ -62,6 +66,10 @@ func errorOf(code errs.Code) (string, int) {
 		return "RequestAbortedException", 400
 	case errs.Unavailable:
 		return "ServiceUnavailable", 503
+	case errs.EntityNotFound, errs.EntityExists, errs.EntityInUse, errs.EntityUnmodifiable, errs.EntityLimit, errs.InvalidInput, errs.InvalidUserType,
+		errs.PolicyMalformed, errs.PolicyNotAttachable, errs.PasswordRefused, errs.AuthenticationCode, errs.ProviderUnreachable,
+		errs.IdentityTokenInvalid, errs.IdentityTokenExpired, errs.IdentityTokenRejected, errs.SessionPolicyTooLarge, errs.AuthorizationMessage:
+		return "ServerException", 500 // IAM's own; none of them reaches ECR
 	case errs.StorageFull, errs.Internal:
 		return "ServerException", 500
 	}

@@ -25,6 +25,8 @@ func (a *API) Service() aws.Service {
 		Notes: map[string]string{
 			"CreateRepository":              "the scan setting is stored, without effect until scanning is built",
 			"PutImageScanningConfiguration": "stored, without effect until scanning is built",
+			"GetAccountSetting":             "REGISTRY_POLICY_SCOPE; the other settings come with what they are for",
+			"PutAccountSetting":             "REGISTRY_POLICY_SCOPE; the other settings come with what they are for",
 			"DescribeRegistry":              "the replication configuration is empty until replication is built",
 		},
 		BodyLimits: map[string]int64{
@@ -44,9 +46,21 @@ func (a *API) operations() []aws.Operation {
 		aws.Op("DeleteRepository", true, onRepository("ecr:DeleteRepository", func(in *DeleteRepositoryInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.deleteRepository),
 		aws.Op("PutImageTagMutability", true, onRepository("ecr:PutImageTagMutability", func(in *PutImageTagMutabilityInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImageTagMutability),
 		aws.Op("PutImageScanningConfiguration", true, onRepository("ecr:PutImageScanningConfiguration", func(in *PutImageScanningConfigurationInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImageScanningConfiguration),
-		aws.Op("TagResource", true, onARN("ecr:TagResource", func(in *TagResourceInput) *string { return in.ResourceArn }), a.tagResource),
-		aws.Op("UntagResource", true, onARN("ecr:UntagResource", func(in *UntagResourceInput) *string { return in.ResourceArn }), a.untagResource),
+		aws.Op("TagResource", true, tagResourceNeeds, a.tagResource),
+		aws.Op("UntagResource", true, untagResourceNeeds, a.untagResource),
 		aws.Op("ListTagsForResource", false, onARN("ecr:ListTagsForResource", func(in *ListTagsForResourceInput) *string { return in.ResourceArn }), a.listTagsForResource),
+
+		// policies.go
+		aws.Op("SetRepositoryPolicy", true, onRepository("ecr:SetRepositoryPolicy", func(in *SetRepositoryPolicyInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.setRepositoryPolicy),
+		aws.Op("GetRepositoryPolicy", false, onRepository("ecr:GetRepositoryPolicy", func(in *GetRepositoryPolicyInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.getRepositoryPolicy),
+		aws.Op("DeleteRepositoryPolicy", true, onRepository("ecr:DeleteRepositoryPolicy", func(in *DeleteRepositoryPolicyInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.deleteRepositoryPolicy),
+		aws.Op("PutRegistryPolicy", true, onRegistry[PutRegistryPolicyInput]("ecr:PutRegistryPolicy"), a.putRegistryPolicy),
+		aws.Op("GetRegistryPolicy", false, onRegistry[GetRegistryPolicyInput]("ecr:GetRegistryPolicy"), a.getRegistryPolicy),
+		aws.Op("DeleteRegistryPolicy", true, onRegistry[DeleteRegistryPolicyInput]("ecr:DeleteRegistryPolicy"), a.deleteRegistryPolicy),
+
+		// settings.go
+		aws.Op("PutAccountSetting", true, onSetting("ecr:PutAccountSetting", func(in *PutAccountSettingInput) *string { return in.Name }), a.putAccountSetting),
+		aws.Op("GetAccountSetting", false, onSetting("ecr:GetAccountSetting", func(in *GetAccountSettingInput) *string { return in.Name }), a.getAccountSetting),
 
 		// registry.go
 		aws.Op("DescribeRegistry", false, onRegistry[DescribeRegistryInput]("ecr:DescribeRegistry"), a.describeRegistry),

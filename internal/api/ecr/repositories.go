@@ -16,9 +16,10 @@ import (
 
 func (a *API) createRepositoryNeeds(c *aws.Call, in *CreateRepositoryInput) ([]authz.Need, error) {
 	reg, repo := target(c, in.RegistryId, in.RepositoryName)
-	needs := []authz.Need{{Action: "ecr:CreateRepository", Resource: reg.RepositoryARN(repo)}}
+	given := requestTags(in.Tags)
+	needs := []authz.Need{{Action: "ecr:CreateRepository", Resource: reg.RepositoryARN(repo), Context: given}}
 	if len(in.Tags) > 0 {
-		needs = append(needs, authz.Need{Action: "ecr:TagResource", Resource: reg.RepositoryARN(repo)})
+		needs = append(needs, authz.Need{Action: "ecr:TagResource", Resource: reg.RepositoryARN(repo), Context: given})
 	}
 	return needs, nil
 }

@@ -151,6 +151,11 @@ func (a *API) problemOf(err error, at path.Kind, requestID string) problem {
 		p := as(http.StatusServiceUnavailable, codeUnavailable)
 		p.retry = retryUnavailable
 		return p
+	case errs.RepositoryPolicyNotFound, errs.RegistryPolicyNotFound, errs.EntityNotFound, errs.EntityExists, errs.EntityInUse, errs.EntityUnmodifiable,
+		errs.EntityLimit, errs.InvalidInput, errs.InvalidUserType, errs.PolicyMalformed, errs.PolicyNotAttachable, errs.PasswordRefused, errs.AuthenticationCode,
+		errs.ProviderUnreachable, errs.IdentityTokenInvalid, errs.IdentityTokenExpired, errs.IdentityTokenRejected, errs.SessionPolicyTooLarge,
+		errs.AuthorizationMessage: // the APIs' own; no route of this wire has them
+		return as(http.StatusBadRequest, codeUnsupported)
 	case errs.Internal:
 	}
 	return problem{

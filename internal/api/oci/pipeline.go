@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -63,8 +62,8 @@ type Config struct {
 	Mounting bool
 	// Draining says that the server is stopping; nil: never.
 	Draining func() bool
-	// SourceIP gives the client's address; nil: the connection's other end.
-	SourceIP func(*http.Request) netip.Addr
+	// Origin says where a request came from; nil takes the connection's word.
+	Origin func(*http.Request) authz.Origin
 	// Stall is how long a transfer may stand still; 0: transfer.DefaultStall.
 	Stall time.Duration
 }
@@ -96,13 +95,13 @@ func New(c Config) (*API, error) {
 	if c.Draining == nil {
 		c.Draining = func() bool { return false }
 	}
-	if c.SourceIP == nil {
-		c.SourceIP = func(r *http.Request) netip.Addr {
+	if c.Origin == nil {
+		c.Origin = func(r *http.Request) authz.Origin {
 			ap, err := netip.ParseAddrPort(r.RemoteAddr)
 			if err != nil {
-				return netip.Addr{}
+				return authz.Origin{Secure: r.TLS != nil}
 			}
-			return ap.Addr().Unmap()
+			return authz.Origin{SourceIP: ap.Addr().Unmap(), Secure: r.TLS != nil}
 		}
 	}
 	t, err := newTable(rows(), openRows())
@@ -144,6 +143,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// that the trail does not have.
 	if err != nil {
 		p := a.explain(c, err)
+		if encoded := encodedMessage(err); encoded != "" {
+			h.Set(authorizationMessage, encoded)
+		}
 		a.record(ctx, c, the, resp, &p)
 		a.refuse(w, c, resp, p)
 		return
@@ -221,7 +223,7 @@ func (a *API) authorize(ctx context.Context, c *call, needs []authz.Need) error 
 	}
 	return a.c.Authorizer.Authorize(ctx, authz.Request{
 		Principal: c.caller, Needs: needs, Region: c.registry.Region,
-		SourceIP: a.c.SourceIP(c.r), UserAgent: c.r.UserAgent(), Secure: strings.HasPrefix(c.base, "https:"),
+		Origin: a.c.Origin(c.r), UserAgent: c.r.UserAgent(),
 	})
 }
 
@@ -297,11 +299,11 @@ func (a *API) record(ctx context.Context, c *call, the row, resp response, p *pr
 	}
 	e := audit.Entry{
 		Time: c.at, EventSource: "ecr.amazonaws.com", EventName: the.Name,
-		Region: c.registry.Region, Principal: audit.Identity(c.caller), Account: c.registry.Account,
+		Region: c.registry.Region, Principal: c.caller.AuditIdentity(), Account: c.registry.Account,
 		UserAgent: c.r.UserAgent(), RequestID: c.requestID, ReadOnly: the.ReadOnly,
 		RequestParameters: a.marshal(c.params),
 	}
-	if ip := a.c.SourceIP(c.r); ip.IsValid() {
+	if ip := a.c.Origin(c.r).SourceIP; ip.IsValid() {
 		e.SourceIP = ip.String()
 	}
 	if resp.event != "" {

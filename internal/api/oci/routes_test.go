@@ -160,7 +160,7 @@ func TestConfigHoles(t *testing.T) {
 	if err == nil {
 		t.Fatal("an empty configuration is taken")
 	}
-	optional := []string{"Quirks", "Mounting", "Draining", "SourceIP", "Stall"}
+	optional := []string{"Quirks", "Mounting", "Draining", "Origin", "Stall"}
 	known := map[string]bool{}
 	for range 200 { // the holes are reported in no order
 		_, err := New(Config{})

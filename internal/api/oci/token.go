@@ -2,8 +2,10 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
+	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
@@ -15,6 +17,20 @@ type Tokens interface {
 	// errs.TokenExpired for a token past its life and errs.AccessDenied for
 	// what is no token for this region or names nobody any more.
 	Verify(ctx context.Context, password string, region name.Region) (principal.Principal, error)
+}
+
+// authorizationMessage is the header that a refusal has its encoded message in;
+// `aws sts decode-authorization-message` opens it.
+const authorizationMessage = "X-Berth-Authorization-Message"
+
+// encodedMessage is the encoded message of a refused permission, "" for none.
+func encodedMessage(err error) string {
+	var refusal *errs.Error
+	if !errors.As(err, &refusal) {
+		return ""
+	}
+	encoded, _ := refusal.Detail[authz.MessageDetail].(string) // "" where there is none
+	return encoded
 }
 
 // tokenUser is the user name that goes with every token.

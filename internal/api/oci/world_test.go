@@ -19,6 +19,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/layer"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/principal/entity"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -98,9 +99,14 @@ func newWorld(t *testing.T, change func(*oci.Config)) *world {
 		must(w.principals.PutRootKey(ctx, a, "AKIA"+string(a), "secret"+string(a)))
 	}
 	store, limits := memory.New(), quota.Default()
+	registries := registry.New(durable, w.clock, []name.Region{region})
 	w.repositories = repository.New(repository.Config{
-		DB: durable, Clock: w.clock, Registries: registry.New(durable, w.clock, []name.Region{region}), Keys: ring, Limits: limits, Sealing: true,
+		DB: durable, Clock: w.clock, Registries: registries, Keys: ring, Limits: limits, Sealing: true,
 	})
+	authorizer, err := authz.New(authz.Config{
+		Principals: w.principals, Entities: entity.New(w.principals), Registries: registries, Repositories: w.repositories, Keys: ring, Clock: w.clock,
+	})
+	must(err)
 	layers := layer.New(layer.Config{
 		Durable: durable, Volatile: volatile, Repositories: w.repositories, Clock: w.clock, Log: log, Limits: limits,
 		Store: func(r name.Region) (blobstore.Store, bool) { return store, r == region },
@@ -122,7 +128,7 @@ func newWorld(t *testing.T, change func(*oci.Config)) *world {
 			return here(), "http://" + r.Host, true
 		},
 		Tokens:     w.principals,
-		Authorizer: authz.Root{}, Repositories: w.repositories, Layers: layers, Images: images,
+		Authorizer: authorizer, Repositories: w.repositories, Layers: layers, Images: images,
 		Audit: w.audit, Log: log, Clock: w.clock, ManifestBytes: limits.ManifestBytes, Mounting: true,
 	}
 	if change != nil {

@@ -57,3 +57,384 @@ type GetCallerIdentityOutput struct {
 	Account *string `json:"Account,omitzero"`
 	Arn     *string `json:"Arn,omitzero"`
 }
+
+// AssumeRoleInput is what AssumeRole takes.
+type AssumeRoleInput struct {
+	RoleArn           *string                `json:"RoleArn,omitzero"`         // required
+	RoleSessionName   *string                `json:"RoleSessionName,omitzero"` // required
+	PolicyArns        []PolicyDescriptorType `json:"PolicyArns,omitzero"`
+	Policy            *string                `json:"Policy,omitzero"`
+	DurationSeconds   *int64                 `json:"DurationSeconds,omitzero"`
+	Tags              []Tag                  `json:"Tags,omitzero"`
+	TransitiveTagKeys []string               `json:"TransitiveTagKeys,omitzero"`
+	ExternalId        *string                `json:"ExternalId,omitzero"`
+	SerialNumber      *string                `json:"SerialNumber,omitzero"`
+	TokenCode         *string                `json:"TokenCode,omitzero"`
+	SourceIdentity    *string                `json:"SourceIdentity,omitzero"`
+	ProvidedContexts  []ProvidedContext      `json:"ProvidedContexts,omitzero"`
+}
+
+func (in *AssumeRoleInput) check(c *shape.Check) {
+	if in.RoleArn == nil {
+		c.Missing("roleArn")
+	} else {
+		c.Length("roleArn", *in.RoleArn, 20, 2048)
+		c.Pattern("roleArn", *in.RoleArn, patternArnType)
+	}
+	if in.RoleSessionName == nil {
+		c.Missing("roleSessionName")
+	} else {
+		c.Length("roleSessionName", *in.RoleSessionName, 2, 64)
+		c.Pattern("roleSessionName", *in.RoleSessionName, patternRoleSessionNameType)
+	}
+	if in.PolicyArns != nil {
+		for i := range in.PolicyArns {
+			in.PolicyArns[i].check(c.Item("policyArns", i))
+		}
+	}
+	if in.Policy != nil {
+		c.Length("policy", *in.Policy, 1, -1)
+		c.Pattern("policy", *in.Policy, patternUnrestrictedSessionPolicyDocumentType)
+	}
+	if in.DurationSeconds != nil {
+		c.Least("durationSeconds", *in.DurationSeconds, 900)
+		c.Most("durationSeconds", *in.DurationSeconds, 43200)
+	}
+	if in.Tags != nil {
+		c.Size("tags", len(in.Tags), -1, 50)
+		for i := range in.Tags {
+			in.Tags[i].check(c.Item("tags", i))
+		}
+	}
+	if in.TransitiveTagKeys != nil {
+		c.Size("transitiveTagKeys", len(in.TransitiveTagKeys), -1, 50)
+		for i := range in.TransitiveTagKeys {
+			c.Element().Length("transitiveTagKeys", in.TransitiveTagKeys[i], 1, 128)
+			c.Element().Pattern("transitiveTagKeys", in.TransitiveTagKeys[i], patternTagKeyType)
+		}
+	}
+	if in.ExternalId != nil {
+		c.Length("externalId", *in.ExternalId, 2, 1224)
+		c.Pattern("externalId", *in.ExternalId, patternExternalIdType)
+	}
+	if in.SerialNumber != nil {
+		c.Length("serialNumber", *in.SerialNumber, 9, 256)
+		c.Pattern("serialNumber", *in.SerialNumber, patternSerialNumberType)
+	}
+	if in.TokenCode != nil {
+		c.Length("tokenCode", *in.TokenCode, 6, 6)
+		c.Pattern("tokenCode", *in.TokenCode, patternTokenCodeType)
+	}
+	if in.SourceIdentity != nil {
+		c.Length("sourceIdentity", *in.SourceIdentity, 2, 64)
+		c.Pattern("sourceIdentity", *in.SourceIdentity, patternSourceIdentityType)
+	}
+	if in.ProvidedContexts != nil {
+		c.Size("providedContexts", len(in.ProvidedContexts), 1, 5)
+		for i := range in.ProvidedContexts {
+			in.ProvidedContexts[i].check(c.Item("providedContexts", i))
+		}
+	}
+}
+
+// Validate holds the input against the limits of the service model.
+func (in *AssumeRoleInput) Validate() error {
+	var c shape.Check
+	in.check(&c)
+	return c.Query()
+}
+
+// AssumeRoleOutput is what AssumeRole answers.
+type AssumeRoleOutput struct {
+	Credentials      *Credentials     `json:"Credentials,omitzero"`
+	AssumedRoleUser  *AssumedRoleUser `json:"AssumedRoleUser,omitzero"`
+	PackedPolicySize *int64           `json:"PackedPolicySize,omitzero"`
+	SourceIdentity   *string          `json:"SourceIdentity,omitzero"`
+}
+
+// AssumeRoleWithWebIdentityInput is what AssumeRoleWithWebIdentity takes.
+type AssumeRoleWithWebIdentityInput struct {
+	RoleArn          *string                `json:"RoleArn,omitzero"`                          // required
+	RoleSessionName  *string                `json:"RoleSessionName,omitzero"`                  // required
+	WebIdentityToken *string                `json:"WebIdentityToken,omitzero" aws:"sensitive"` // required
+	ProviderId       *string                `json:"ProviderId,omitzero"`
+	PolicyArns       []PolicyDescriptorType `json:"PolicyArns,omitzero"`
+	Policy           *string                `json:"Policy,omitzero"`
+	DurationSeconds  *int64                 `json:"DurationSeconds,omitzero"`
+}
+
+func (in *AssumeRoleWithWebIdentityInput) check(c *shape.Check) {
+	if in.RoleArn == nil {
+		c.Missing("roleArn")
+	} else {
+		c.Length("roleArn", *in.RoleArn, 20, 2048)
+		c.Pattern("roleArn", *in.RoleArn, patternArnType)
+	}
+	if in.RoleSessionName == nil {
+		c.Missing("roleSessionName")
+	} else {
+		c.Length("roleSessionName", *in.RoleSessionName, 2, 64)
+		c.Pattern("roleSessionName", *in.RoleSessionName, patternRoleSessionNameType)
+	}
+	if in.WebIdentityToken == nil {
+		c.Missing("webIdentityToken")
+	} else {
+		c.Length("webIdentityToken", *in.WebIdentityToken, 4, 20000)
+	}
+	c.Hide("webIdentityToken")
+	if in.ProviderId != nil {
+		c.Length("providerId", *in.ProviderId, 4, 2048)
+	}
+	if in.PolicyArns != nil {
+		for i := range in.PolicyArns {
+			in.PolicyArns[i].check(c.Item("policyArns", i))
+		}
+	}
+	if in.Policy != nil {
+		c.Length("policy", *in.Policy, 1, 2048)
+		c.Pattern("policy", *in.Policy, patternSessionPolicyDocumentType)
+	}
+	if in.DurationSeconds != nil {
+		c.Least("durationSeconds", *in.DurationSeconds, 900)
+		c.Most("durationSeconds", *in.DurationSeconds, 43200)
+	}
+}
+
+// Validate holds the input against the limits of the service model.
+func (in *AssumeRoleWithWebIdentityInput) Validate() error {
+	var c shape.Check
+	in.check(&c)
+	return c.Query()
+}
+
+// AssumeRoleWithWebIdentityOutput is what AssumeRoleWithWebIdentity answers.
+type AssumeRoleWithWebIdentityOutput struct {
+	Credentials                 *Credentials     `json:"Credentials,omitzero"`
+	SubjectFromWebIdentityToken *string          `json:"SubjectFromWebIdentityToken,omitzero"`
+	AssumedRoleUser             *AssumedRoleUser `json:"AssumedRoleUser,omitzero"`
+	PackedPolicySize            *int64           `json:"PackedPolicySize,omitzero"`
+	Provider                    *string          `json:"Provider,omitzero"`
+	Audience                    *string          `json:"Audience,omitzero"`
+	SourceIdentity              *string          `json:"SourceIdentity,omitzero"`
+}
+
+// GetSessionTokenInput is what GetSessionToken takes.
+type GetSessionTokenInput struct {
+	DurationSeconds *int64  `json:"DurationSeconds,omitzero"`
+	SerialNumber    *string `json:"SerialNumber,omitzero"`
+	TokenCode       *string `json:"TokenCode,omitzero"`
+}
+
+func (in *GetSessionTokenInput) check(c *shape.Check) {
+	if in.DurationSeconds != nil {
+		c.Least("durationSeconds", *in.DurationSeconds, 900)
+		c.Most("durationSeconds", *in.DurationSeconds, 129600)
+	}
+	if in.SerialNumber != nil {
+		c.Length("serialNumber", *in.SerialNumber, 9, 256)
+		c.Pattern("serialNumber", *in.SerialNumber, patternSerialNumberType)
+	}
+	if in.TokenCode != nil {
+		c.Length("tokenCode", *in.TokenCode, 6, 6)
+		c.Pattern("tokenCode", *in.TokenCode, patternTokenCodeType)
+	}
+}
+
+// Validate holds the input against the limits of the service model.
+func (in *GetSessionTokenInput) Validate() error {
+	var c shape.Check
+	in.check(&c)
+	return c.Query()
+}
+
+// GetSessionTokenOutput is what GetSessionToken answers.
+type GetSessionTokenOutput struct {
+	Credentials *Credentials `json:"Credentials,omitzero"`
+}
+
+// GetFederationTokenInput is what GetFederationToken takes.
+type GetFederationTokenInput struct {
+	Name            *string                `json:"Name,omitzero"` // required
+	Policy          *string                `json:"Policy,omitzero"`
+	PolicyArns      []PolicyDescriptorType `json:"PolicyArns,omitzero"`
+	DurationSeconds *int64                 `json:"DurationSeconds,omitzero"`
+	Tags            []Tag                  `json:"Tags,omitzero"`
+}
+
+func (in *GetFederationTokenInput) check(c *shape.Check) {
+	if in.Name == nil {
+		c.Missing("name")
+	} else {
+		c.Length("name", *in.Name, 2, 32)
+		c.Pattern("name", *in.Name, patternUserNameType)
+	}
+	if in.Policy != nil {
+		c.Length("policy", *in.Policy, 1, 2048)
+		c.Pattern("policy", *in.Policy, patternSessionPolicyDocumentType)
+	}
+	if in.PolicyArns != nil {
+		for i := range in.PolicyArns {
+			in.PolicyArns[i].check(c.Item("policyArns", i))
+		}
+	}
+	if in.DurationSeconds != nil {
+		c.Least("durationSeconds", *in.DurationSeconds, 900)
+		c.Most("durationSeconds", *in.DurationSeconds, 129600)
+	}
+	if in.Tags != nil {
+		c.Size("tags", len(in.Tags), -1, 50)
+		for i := range in.Tags {
+			in.Tags[i].check(c.Item("tags", i))
+		}
+	}
+}
+
+// Validate holds the input against the limits of the service model.
+func (in *GetFederationTokenInput) Validate() error {
+	var c shape.Check
+	in.check(&c)
+	return c.Query()
+}
+
+// GetFederationTokenOutput is what GetFederationToken answers.
+type GetFederationTokenOutput struct {
+	Credentials      *Credentials   `json:"Credentials,omitzero"`
+	FederatedUser    *FederatedUser `json:"FederatedUser,omitzero"`
+	PackedPolicySize *int64         `json:"PackedPolicySize,omitzero"`
+}
+
+// GetAccessKeyInfoInput is what GetAccessKeyInfo takes.
+type GetAccessKeyInfoInput struct {
+	AccessKeyId *string `json:"AccessKeyId,omitzero"` // required
+}
+
+func (in *GetAccessKeyInfoInput) check(c *shape.Check) {
+	if in.AccessKeyId == nil {
+		c.Missing("accessKeyId")
+	} else {
+		c.Length("accessKeyId", *in.AccessKeyId, 16, 128)
+		c.Pattern("accessKeyId", *in.AccessKeyId, patternAccessKeyIdType)
+	}
+}
+
+// Validate holds the input against the limits of the service model.
+func (in *GetAccessKeyInfoInput) Validate() error {
+	var c shape.Check
+	in.check(&c)
+	return c.Query()
+}
+
+// GetAccessKeyInfoOutput is what GetAccessKeyInfo answers.
+type GetAccessKeyInfoOutput struct {
+	Account *string `json:"Account,omitzero"`
+}
+
+// DecodeAuthorizationMessageInput is what DecodeAuthorizationMessage takes.
+type DecodeAuthorizationMessageInput struct {
+	EncodedMessage *string `json:"EncodedMessage,omitzero"` // required
+}
+
+func (in *DecodeAuthorizationMessageInput) check(c *shape.Check) {
+	if in.EncodedMessage == nil {
+		c.Missing("encodedMessage")
+	} else {
+		c.Length("encodedMessage", *in.EncodedMessage, 1, 10240)
+	}
+}
+
+// Validate holds the input against the limits of the service model.
+func (in *DecodeAuthorizationMessageInput) Validate() error {
+	var c shape.Check
+	in.check(&c)
+	return c.Query()
+}
+
+// DecodeAuthorizationMessageOutput is what DecodeAuthorizationMessage answers.
+type DecodeAuthorizationMessageOutput struct {
+	DecodedMessage *string `json:"DecodedMessage,omitzero"`
+}
+
+// AssumedRoleUser is a structure of the service model.
+type AssumedRoleUser struct {
+	AssumedRoleId *string `json:"AssumedRoleId,omitzero"` // required
+	Arn           *string `json:"Arn,omitzero"`           // required
+}
+
+// Credentials is a structure of the service model.
+type Credentials struct {
+	AccessKeyId     *string          `json:"AccessKeyId,omitzero"`                     // required
+	SecretAccessKey *string          `json:"SecretAccessKey,omitzero" aws:"sensitive"` // required
+	SessionToken    *string          `json:"SessionToken,omitzero"`                    // required
+	Expiration      *shape.Timestamp `json:"Expiration,omitzero"`                      // required
+}
+
+// FederatedUser is a structure of the service model.
+type FederatedUser struct {
+	FederatedUserId *string `json:"FederatedUserId,omitzero"` // required
+	Arn             *string `json:"Arn,omitzero"`             // required
+}
+
+// PolicyDescriptorType is a structure of the service model.
+type PolicyDescriptorType struct {
+	Arn *string `json:"arn,omitzero"`
+}
+
+func (in *PolicyDescriptorType) check(c *shape.Check) {
+	if in.Arn != nil {
+		c.Length("arn", *in.Arn, 20, 2048)
+		c.Pattern("arn", *in.Arn, patternArnType)
+	}
+}
+
+// ProvidedContext is a structure of the service model.
+type ProvidedContext struct {
+	ProviderArn      *string `json:"ProviderArn,omitzero"`
+	ContextAssertion *string `json:"ContextAssertion,omitzero"`
+}
+
+func (in *ProvidedContext) check(c *shape.Check) {
+	if in.ProviderArn != nil {
+		c.Length("providerArn", *in.ProviderArn, 20, 2048)
+		c.Pattern("providerArn", *in.ProviderArn, patternArnType)
+	}
+	if in.ContextAssertion != nil {
+		c.Length("contextAssertion", *in.ContextAssertion, 4, 2048)
+	}
+}
+
+// Tag is a structure of the service model.
+type Tag struct {
+	Key   *string `json:"Key,omitzero"`   // required
+	Value *string `json:"Value,omitzero"` // required
+}
+
+func (in *Tag) check(c *shape.Check) {
+	if in.Key == nil {
+		c.Missing("key")
+	} else {
+		c.Length("key", *in.Key, 1, 128)
+		c.Pattern("key", *in.Key, patternTagKeyType)
+	}
+	if in.Value == nil {
+		c.Missing("value")
+	} else {
+		c.Length("value", *in.Value, 0, 256)
+		c.Pattern("value", *in.Value, patternTagValueType)
+	}
+}
+
+// The patterns of the service model, compiled once and never changed.
+var (
+	patternAccessKeyIdType                       = shape.NewPattern(`[\w]*`, `[\w]*`)
+	patternArnType                               = shape.NewPattern(`[\u0009\u000A\u000D\u0020-\u007E\u0085\u00A0-\uD7FF\uE000-\uFFFD\u10000-\u10FFFF]+`, `[\x{0009}\x{000A}\x{000D}\x{0020}-\x{007E}\x{0085}\x{00A0}-\x{D7FF}\x{E000}-\x{FFFD}\x{10000}-\x{10FFFF}]+`)
+	patternExternalIdType                        = shape.NewPattern(`[\w+=,.@:/-]*`, `[\w+=,.@:/-]*`)
+	patternRoleSessionNameType                   = shape.NewPattern(`[\w+=,.@-]*`, `[\w+=,.@-]*`)
+	patternSerialNumberType                      = shape.NewPattern(`[\w+=/:,.@-]*`, `[\w+=/:,.@-]*`)
+	patternSessionPolicyDocumentType             = shape.NewPattern(`[\u0009\u000A\u000D\u0020-\u00FF]+`, `[\x{0009}\x{000A}\x{000D}\x{0020}-\x{00FF}]+`)
+	patternSourceIdentityType                    = shape.NewPattern(`[\w+=,.@-]*`, `[\w+=,.@-]*`)
+	patternTagKeyType                            = shape.NewPattern(`[\p{L}\p{Z}\p{N}_.:/=+\-@]+`, `[\p{L}\p{Z}\p{N}_.:/=+\-@]+`)
+	patternTagValueType                          = shape.NewPattern(`[\p{L}\p{Z}\p{N}_.:/=+\-@]*`, `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`)
+	patternTokenCodeType                         = shape.NewPattern(`[\d]*`, `[\d]*`)
+	patternUnrestrictedSessionPolicyDocumentType = shape.NewPattern(`[\u0009\u000A\u000D\u0020-\u00FF]+`, `[\x{0009}\x{000A}\x{000D}\x{0020}-\x{00FF}]+`)
+	patternUserNameType                          = shape.NewPattern(`[\w+=,.@-]*`, `[\w+=,.@-]*`)
+)

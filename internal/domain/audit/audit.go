@@ -9,7 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,6 +23,20 @@ type Identity struct {
 	ARN         string
 	ID          string
 	AccessKeyID string
+	// Type is CloudTrail's word: Root, IAMUser, AssumedRole, FederatedUser.
+	Type string
+	// UserName is an IAM user's name; "" for others.
+	UserName string
+	// Session is what temporary credentials say of themselves, nil for others.
+	Session *Session
+}
+
+// Session is the sessionContext of a record.
+type Session struct {
+	Created time.Time
+	MFA     bool
+	// IssuerID, IssuerARN and IssuerName are the role's; "" for others.
+	IssuerID, IssuerARN, IssuerName string
 }
 
 // Entry is one call, answered or refused.
@@ -184,6 +198,42 @@ type identity struct {
 	ARN         string `json:"arn,omitempty"`
 	AccountID   string `json:"accountId,omitempty"`
 	AccessKeyID string `json:"accessKeyId,omitempty"`
+	UserName    string `json:"userName,omitempty"`
+
+	SessionContext *sessionContext `json:"sessionContext,omitempty"`
+}
+
+type sessionContext struct {
+	Attributes struct {
+		MFAAuthenticated string `json:"mfaAuthenticated"`
+		CreationDate     string `json:"creationDate"`
+	} `json:"attributes"`
+	SessionIssuer *sessionIssuer `json:"sessionIssuer,omitempty"`
+}
+
+type sessionIssuer struct {
+	Type        string `json:"type"`
+	PrincipalID string `json:"principalId"`
+	ARN         string `json:"arn"`
+	AccountID   string `json:"accountId"`
+	UserName    string `json:"userName"`
+}
+
+func identityOf(p Identity) identity {
+	if p.ARN == "" {
+		return identity{Type: "Unknown"}
+	}
+	i := identity{Type: p.Type, PrincipalID: p.ID, ARN: p.ARN, AccountID: string(p.Account), AccessKeyID: p.AccessKeyID, UserName: p.UserName}
+	if s := p.Session; s != nil {
+		c := &sessionContext{}
+		c.Attributes.MFAAuthenticated = strconv.FormatBool(s.MFA)
+		c.Attributes.CreationDate = s.Created.UTC().Format("2006-01-02T15:04:05Z")
+		if s.IssuerARN != "" {
+			c.SessionIssuer = &sessionIssuer{Type: "Role", PrincipalID: s.IssuerID, ARN: s.IssuerARN, AccountID: string(p.Account), UserName: s.IssuerName}
+		}
+		i.SessionContext = c
+	}
+	return i
 }
 
 type resource struct {
@@ -200,13 +250,7 @@ func recordOf(e Entry) record {
 		ReadOnly: e.ReadOnly, EventType: "AwsApiCall", ManagementEvent: true,
 		RecipientAccountID: string(e.Account), EventCategory: "Management",
 	}
-	r.UserIdentity = identity{Type: "Unknown"}
-	if p := e.Principal; p.ARN != "" {
-		r.UserIdentity = identity{Type: "IAMUser", PrincipalID: p.ID, ARN: p.ARN, AccountID: string(p.Account), AccessKeyID: p.AccessKeyID}
-		if strings.HasSuffix(p.ARN, ":root") {
-			r.UserIdentity.Type = "Root"
-		}
-	}
+	r.UserIdentity = identityOf(e.Principal)
 	for _, arn := range e.Resources {
 		account := string(e.Account)
 		if a, err := name.ParseARN(arn); err == nil {

@@ -31,7 +31,7 @@ func TestTrailWritesEverythingBeforeItEnds(t *testing.T) {
 			writers.Go(func() {
 				for range 150 {
 					trail.Record(ctx, audit.Entry{Time: at, EventSource: "ecr.amazonaws.com", EventName: "PutImage", Region: "us-east-1", Account: "111111111111",
-						Principal:         audit.Identity{Account: "111111111111", ARN: "arn:aws:iam::111111111111:root", ID: "111111111111", AccessKeyID: "AKIA"},
+						Principal:         audit.Identity{Account: "111111111111", ARN: "arn:aws:iam::111111111111:root", ID: "111111111111", AccessKeyID: "AKIA", Type: "Root"},
 						RequestParameters: json.RawMessage(`{"repositoryName":"ab"}`), Resources: []string{"arn:aws:ecr:us-east-1:222222222222:repository/ab"}})
 				}
 			})

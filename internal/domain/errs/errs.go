@@ -53,6 +53,25 @@ const (
 	Validation // a rule on the request as a whole
 	AccessDenied
 	TokenExpired // an authorization token past its life
+	RepositoryPolicyNotFound
+	RegistryPolicyNotFound
+	EntityNotFound     // no such user, group, role, policy, provider, device or key
+	EntityExists       // its name is taken
+	EntityInUse        // something hangs on it that has to go first
+	EntityUnmodifiable // it belongs to a service
+	EntityLimit        // IAM's quota on entities or their parts
+	InvalidInput       // IAM: input that is well-formed and means nothing
+	InvalidUserType    // IAM: not for this kind of user
+	PolicyMalformed    // a policy document that is none
+	PolicyNotAttachable
+	PasswordRefused       // the account's password policy
+	AuthenticationCode    // a wrong code of an MFA device
+	ProviderUnreachable   // an identity provider does not answer
+	IdentityTokenInvalid  // a web identity token that cannot be verified
+	IdentityTokenExpired  // a web identity token past its life
+	IdentityTokenRejected // a claim of a web identity token is not the one wanted
+	SessionPolicyTooLarge // session policies and tags over STS's limit
+	AuthorizationMessage  // an authorization message that is none of ours
 	Throttled
 	StorageFull
 	Unavailable // draining, or a dependency is away

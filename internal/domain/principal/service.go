@@ -4,62 +4,68 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
+	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/policy"
+	"github.com/berth-registry/berth/internal/domain/principal/awsmanaged"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/keys"
+	"github.com/berth-registry/berth/internal/infra/revcache"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
-// AccessKey is a pair of access key id and secret with the principal it stands for.
-type AccessKey struct {
-	ID        string
-	Secret    string
-	Principal Principal
-	Enabled   bool
-}
+// CacheLife bounds how long a node may go on with what another node has
+// changed: keys, users, roles, policies, organizations. On the node that took
+// a change it holds at once.
+const CacheLife = 2 * time.Second
 
-// cacheLife bounds how long a node may go on using an access key that another
-// node has changed.
-const cacheLife = 5 * time.Second
+// Bounds of the caches, in entries.
+const (
+	maxKeys       = 10_000 // unknown ids are cached too, so that guessing costs no database read each time
+	maxIdentities = 10_000
+	maxDocuments  = 10_000
+)
 
-// Service stores accounts and access keys.
+// Service stores accounts and access keys, seals and opens sessions and tokens,
+// and reads identities.
 type Service struct {
-	db     *sqldb.DB
-	clk    clock.Clock
-	secret cipher.AEAD
-	token  cipher.AEAD
+	db      *sqldb.DB
+	clk     clock.Clock
+	managed *awsmanaged.Catalog
+	secret  cipher.AEAD
+	token   cipher.AEAD
+	session cipher.AEAD
+	usage   usage
 
-	mu    sync.RWMutex
-	cache map[string]cachedKey
+	keys       *revcache.Cache[string, cachedKey]
+	identities *revcache.Cache[identityKey, *Identity]
+	// sessionDocuments are session policies as compiled, by access key id.
+	sessionDocuments *revcache.Cache[string, []policy.Named]
 }
-
-type cachedKey struct {
-	key   AccessKey
-	found bool
-	until time.Time
-}
-
-// maxCached bounds the cache of access keys; unknown ids are cached too, so
-// that guessing costs no database read each time.
-const maxCached = 10_000
 
 // New returns the service. It fails when the key manager cannot derive the keys
 // that seal secrets and tokens.
 func New(db *sqldb.DB, m keys.Manager, clk clock.Clock) (*Service, error) {
-	s := &Service{db: db, clk: clk, cache: map[string]cachedKey{}}
-	var err error
-	if s.secret, err = deriveAEAD(m, "access key secrets"); err != nil {
+	managed, err := awsmanaged.Load()
+	if err != nil {
 		return nil, err
 	}
-	if s.token, err = deriveAEAD(m, "authorization tokens"); err != nil {
-		return nil, err
+	s := &Service{
+		db: db, clk: clk, managed: managed,
+		keys:             revcache.New[string, cachedKey](clk, CacheLife, maxKeys),
+		identities:       revcache.New[identityKey, *Identity](clk, CacheLife, maxIdentities),
+		sessionDocuments: revcache.New[string, []policy.Named](clk, CacheLife, maxDocuments),
+	}
+	for purpose, to := range map[string]*cipher.AEAD{
+		"access key secrets": &s.secret, "authorization tokens": &s.token, "session tokens": &s.session,
+	} {
+		if *to, err = deriveAEAD(m, purpose); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -76,110 +82,65 @@ func deriveAEAD(m keys.Manager, purpose string) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// EnsureAccount makes the account if it is not there.
-func (s *Service) EnsureAccount(ctx context.Context, account name.AccountID) error {
-	return s.db.Update(ctx, func(tx *sqldb.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO account (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING`,
-			string(account), string(account), s.clk.Now().UnixMicro())
-		return err
-	})
+// Managed are AWS's own managed policies.
+func (s *Service) Managed() *awsmanaged.Catalog { return s.managed }
+
+// SealSecret seals bytes that belong to a principal, such as the seed of an MFA
+// device, bound to what they are for.
+func (s *Service) SealSecret(what string, plain []byte) []byte {
+	return s.secret.Seal(nil, nil, plain, []byte(what))
 }
 
-// Accounts lists all account ids, in order.
-func (s *Service) Accounts(ctx context.Context) ([]name.AccountID, error) {
-	var all []name.AccountID
-	err := s.db.View(ctx, func(tx *sqldb.Tx) error {
-		var err error
-		all, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (name.AccountID, error) {
-			var id string
-			err := row.Scan(&id)
-			return name.AccountID(id), err
-		}, `SELECT id FROM account ORDER BY id`)
-		return err
-	})
-	return all, err
+// OpenSecret opens what SealSecret made for the same purpose.
+func (s *Service) OpenSecret(what string, sealed []byte) ([]byte, error) {
+	plain, err := s.secret.Open(nil, nil, sealed, []byte(what))
+	if err != nil {
+		return nil, fmt.Errorf("the secret of %s cannot be opened with this keyring: %w", what, err)
+	}
+	return plain, nil
 }
 
-// HasRootKey says whether the account's root user has an access key.
-func (s *Service) HasRootKey(ctx context.Context, account name.AccountID) (bool, error) {
-	var n int64
-	err := s.db.View(ctx, func(tx *sqldb.Tx) error {
-		return tx.QueryRow(ctx, `SELECT count(*) FROM access_key WHERE account_id = $1 AND principal = $2`,
-			string(account), RootARN(account)).Scan(&n)
-	})
-	return n > 0, err
-}
-
-// PutRootKey stores an access key of the account's root user; one with the same
-// id gets the new secret.
-func (s *Service) PutRootKey(ctx context.Context, account name.AccountID, id, secret string) error {
-	sealed := s.secret.Seal(nil, nil, []byte(secret), []byte(id))
+// Change runs fn in a transaction that changes what decides about an account's
+// principals. Changes of one account come one after the other; once Change has
+// returned, this node decides by the new state, and the others do within
+// CacheLife. errs.EntityNotFound when there is no such account,
+// errs.StorageFull when the database has no room.
+func (s *Service) Change(ctx context.Context, account name.AccountID, fn func(tx *sqldb.Tx) error) error {
 	err := s.db.Update(ctx, func(tx *sqldb.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO access_key (id, account_id, principal, secret, enabled, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (id) DO UPDATE SET account_id = excluded.account_id, principal = excluded.principal, secret = excluded.secret, enabled = excluded.enabled`,
-			id, string(account), RootARN(account), sealed, true, s.clk.Now().UnixMicro())
-		return err
+		n, err := tx.Exec(ctx, `UPDATE account SET revision = revision + 1 WHERE id = $1`, string(account))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return errs.New(errs.EntityNotFound, "The account with id %s cannot be found.", account)
+		}
+		tx.AfterCommit(func() { s.Forget(account) })
+		return fn(tx)
 	})
-	s.mu.Lock()
-	delete(s.cache, id)
-	s.mu.Unlock()
+	if errors.Is(err, sqldb.ErrFull) {
+		return errs.Wrap(err, errs.StorageFull, "The registry has no storage space left. Ask its operator to make room, then try again.")
+	}
 	return err
 }
 
-// AccessKey finds an access key. A change made on another node is seen within
-// five seconds.
-func (s *Service) AccessKey(ctx context.Context, id string) (AccessKey, bool, error) {
-	now := s.clk.Now()
-	s.mu.RLock()
-	c, ok := s.cache[id]
-	s.mu.RUnlock()
-	if ok && now.Before(c.until) {
-		return c.key, c.found, nil
-	}
-	key, found, err := s.load(ctx, id)
-	if err != nil {
-		return AccessKey{}, false, err
-	}
-	s.mu.Lock()
-	if len(s.cache) >= maxCached {
-		clear(s.cache)
-	}
-	s.cache[id] = cachedKey{key: key, found: found, until: now.Add(cacheLife)}
-	s.mu.Unlock()
-	return key, found, nil
+// View runs fn in a reading transaction.
+func (s *Service) View(ctx context.Context, fn func(tx *sqldb.Tx) error) error {
+	return s.db.View(ctx, fn)
 }
 
-func (s *Service) load(ctx context.Context, id string) (AccessKey, bool, error) {
-	var account, arn string
-	var sealed []byte
-	k := AccessKey{ID: id}
-	err := s.db.View(ctx, func(tx *sqldb.Tx) error {
-		return tx.QueryRow(ctx, `SELECT account_id, principal, secret, enabled FROM access_key WHERE id = $1`, id).
-			Scan(&account, &arn, &sealed, &k.Enabled)
-	})
-	if errors.Is(err, sqldb.ErrNoRows) {
-		return AccessKey{}, false, nil
-	}
-	if err != nil {
-		return AccessKey{}, false, err
-	}
-	secret, err := s.secret.Open(nil, nil, sealed, []byte(id))
-	if err != nil {
-		return AccessKey{}, false, fmt.Errorf("the secret of access key %s cannot be opened with this keyring: %w", id, err)
-	}
-	k.Secret = string(secret)
-	k.Principal = Principal{Account: name.AccountID(account), ARN: arn, ID: account, AccessKeyID: id}
-	return k, true, nil
-}
+// Now is the service's time.
+func (s *Service) Now() time.Time { return s.clk.Now() }
 
-// NewAccessKeyPair makes a random access key id in AWS's form and a secret.
-func NewAccessKeyPair() (id, secret string) {
-	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-	raw := make([]byte, 16+30)
-	_, _ = rand.Read(raw) // never fails: crypto/rand ends the program instead
-	text := make([]byte, 16)
-	for i := range text {
-		text[i] = letters[int(raw[i])%len(letters)]
+// Forget has this node read anew what it knows of the accounts' principals; of
+// all when none is named.
+func (s *Service) Forget(accounts ...name.AccountID) {
+	s.keys.Forget(nil)
+	s.sessionDocuments.Forget(nil)
+	if len(accounts) == 0 {
+		s.identities.Forget(nil)
+		return
 	}
-	return "AKIA" + string(text), base64.StdEncoding.EncodeToString(raw[16:])
+	for _, a := range accounts {
+		s.identities.Forget(func(k identityKey) bool { return k.account == a })
+	}
 }

@@ -43,7 +43,7 @@ func TestRootKey(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		s, clk := open(t, db)
 		ctx := t.Context()
-		id, secret := principal.NewAccessKeyPair()
+		id, secret := principal.NewAccessKeyPair(principal.PrefixAccessKey, "111111111111")
 		if len(id) != 20 || !strings.HasPrefix(id, "AKIA") || len(secret) != 40 {
 			t.Errorf("%q %q", id, secret)
 		}
@@ -84,7 +84,7 @@ func TestTokens(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		s, clk := open(t, db)
 		ctx := t.Context()
-		id, secret := principal.NewAccessKeyPair()
+		id, secret := principal.NewAccessKeyPair(principal.PrefixAccessKey, "111111111111")
 		if err := s.PutRootKey(ctx, "111111111111", id, secret); err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,9 @@ type tokenClaims struct {
 	AccessKeyID string `json:"k"`
 	Region      string `json:"r"`
 	Expires     int64  `json:"e"` // Unix seconds
+	// Session is the principal itself where the key was a temporary one, which
+	// is stored nowhere.
+	Session *Principal `json:"s,omitempty"`
 }
 
 // tokenEnvelope has the members that AWS's own passwords have. Clients treat
@@ -37,10 +40,20 @@ type tokenEnvelope struct {
 const tokenDataKey = "berth-keyring"
 
 // IssueToken makes the password part of an authorization token: it names the
-// principal and is bound to the region. It grants nothing by itself.
+// principal and is bound to the region. It grants nothing by itself. It ends
+// with TokenLife, and with the session of a principal that has one
+// (docs/decisions/0006-identity.md).
 func (s *Service) IssueToken(p Principal, region name.Region) (password string, expires time.Time, err error) {
 	expires = s.clk.Now().Add(TokenLife).Truncate(time.Millisecond)
-	claims, err := json.Marshal(tokenClaims{AccessKeyID: p.AccessKeyID, Region: string(region), Expires: expires.Unix()})
+	c := tokenClaims{AccessKeyID: p.AccessKeyID, Region: string(region)}
+	if p.Session != nil {
+		c.Session = &p
+		if p.Session.Expires.Before(expires) {
+			expires = p.Session.Expires.Truncate(time.Millisecond)
+		}
+	}
+	c.Expires = expires.Unix()
+	claims, err := json.Marshal(c)
 	if err != nil {
 		return "", time.Time{}, err
 	}
@@ -96,6 +109,16 @@ func (s *Service) Verify(ctx context.Context, password string, region name.Regio
 	}
 	if s.clk.Now().Unix() >= c.Expires {
 		return Principal{}, errs.New(errs.TokenExpired, "Your authorization token has expired. Reauthenticate and try again.")
+	}
+	if c.Session != nil {
+		who, err := s.Identity(ctx, *c.Session)
+		if err != nil {
+			return Principal{}, err
+		}
+		if !who.Found {
+			return Principal{}, refused
+		}
+		return *c.Session, nil
 	}
 	key, found, err := s.AccessKey(ctx, c.AccessKeyID)
 	if err != nil {

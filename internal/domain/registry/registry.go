@@ -1,5 +1,5 @@
 // Package registry owns registries: one for each account in each enabled
-// region, and what is set for the registry as a whole.
+// region, and what is set for the registry as a whole, its policy among it.
 //
 // It does not own repositories (domain/repository) or host names (domain/name).
 package registry
@@ -11,6 +11,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/clock"
+	"github.com/berth-registry/berth/internal/infra/revcache"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -19,11 +20,15 @@ type Service struct {
 	db      *sqldb.DB
 	clk     clock.Clock
 	regions []name.Region
+	access  *revcache.Cache[name.Registry, Access]
 }
 
 // New returns the service for the enabled regions; the first is the default.
 func New(db *sqldb.DB, clk clock.Clock, regions []name.Region) *Service {
-	return &Service{db: db, clk: clk, regions: slices.Clone(regions)}
+	return &Service{
+		db: db, clk: clk, regions: slices.Clone(regions),
+		access: revcache.New[name.Registry, Access](clk, CacheLife, maxCached),
+	}
 }
 
 // Regions lists the enabled regions, the default one first.

@@ -1,5 +1,5 @@
 // Package repository owns repositories and their settings: creation, deletion,
-// tag mutability, scan flag, encryption settings, resource tags, and the sealing
+// tag mutability, scan flag, encryption settings, resource tags, policy, and the sealing
 // of what the database keeps for a repository (its manifests).
 //
 // It does not own images or layers (domain/image, domain/layer), nor who may do

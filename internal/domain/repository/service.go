@@ -16,6 +16,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/keys"
+	"github.com/berth-registry/berth/internal/infra/revcache"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -35,10 +36,13 @@ type Config struct {
 type Service struct {
 	Config
 	sealers sealers
+	access  *revcache.Cache[accessKey, Access]
 }
 
 // New returns the service.
-func New(c Config) *Service { return &Service{Config: c} }
+func New(c Config) *Service {
+	return &Service{Config: c, access: revcache.New[accessKey, Access](c.Clock, CacheLife, maxAccess)}
+}
 
 // update runs fn in a transaction. errs.StorageFull when the database has no
 // room.
@@ -141,6 +145,7 @@ func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 		if count > s.Limits.RepositoriesPerRegistry {
 			return errs.New(errs.LimitExceeded, "The registry with id '%s' already has the maximum allowed number of repositories which is '%d'", c.Registry.Account, s.Limits.RepositoriesPerRegistry)
 		}
+		s.forgetAccessAfter(tx, r)
 		return putTags(ctx, tx, r.ID, c.Tags)
 	})
 	if err != nil {
@@ -273,6 +278,7 @@ func (s *Service) Delete(ctx context.Context, reg name.Registry, repo name.Repos
 		if _, err := tx.Exec(ctx, `DELETE FROM repository WHERE id = $1`, r.ID); err != nil {
 			return err
 		}
+		s.forgetAccessAfter(tx, r)
 		_, err = s.Registries.AddRepositoriesTx(ctx, tx, reg, -1)
 		return err
 	})
@@ -344,17 +350,22 @@ func sealContext(id int64) []byte { return []byte("repository/" + strconv.Format
 
 // Tags returns the repository's resource tags.
 func (s *Service) Tags(ctx context.Context, r Repository) (map[string]string, error) {
-	tags := map[string]string{}
-	err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
-		clear(tags)
-		_, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
-			var k, v string
-			err := row.Scan(&k, &v)
-			tags[k] = v
-			return struct{}{}, err
-		}, `SELECT tag_key, tag_value FROM repository_tag WHERE repository_id = $1`, r.ID)
+	var tags map[string]string
+	err := s.DB.View(ctx, func(tx *sqldb.Tx) (err error) {
+		tags, err = tagsTx(ctx, tx, r.ID)
 		return err
 	})
+	return tags, err
+}
+
+func tagsTx(ctx context.Context, tx *sqldb.Tx, id int64) (map[string]string, error) {
+	tags := map[string]string{}
+	_, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
+		var k, v string
+		err := row.Scan(&k, &v)
+		tags[k] = v
+		return struct{}{}, err
+	}, `SELECT tag_key, tag_value FROM repository_tag WHERE repository_id = $1`, id)
 	return tags, err
 }
 
@@ -379,7 +390,7 @@ func (s *Service) SetTags(ctx context.Context, r Repository, tags map[string]str
 		if n > s.Limits.ResourceTags {
 			return tooManyTags(s.Limits.ResourceTags)
 		}
-		return nil
+		return s.accessChangedTx(ctx, tx, locked)
 	})
 }
 
@@ -394,7 +405,7 @@ func (s *Service) RemoveTags(ctx context.Context, r Repository, tagKeys []string
 				return err
 			}
 		}
-		return nil
+		return s.accessChangedTx(ctx, tx, r)
 	})
 }
 

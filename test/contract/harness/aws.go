@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/base64"
 	"io"
+	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -90,4 +92,35 @@ func (s *Server) CreateRepository(t testing.TB, names ...string) {
 func (s *Server) Registry(t testing.TB) *Registry {
 	t.Helper()
 	return NewRegistry(s.Endpoint, "Basic "+s.Token(t), s.transport)
+}
+
+// ConfigAs is Config for other credentials; token is "" for permanent ones.
+func (s *Server) ConfigAs(id, secret, token string) aws.Config {
+	c := s.Config()
+	c.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret, SessionToken: token}, nil
+	})
+	return c
+}
+
+// RegistryAt is a client of the registry with this host name, at the server's
+// port, with the value of the Authorization header. Every host is the server.
+func (s *Server) RegistryAt(host, authorization string) *Registry {
+	_, port, _ := net.SplitHostPort(s.Addr) // Prepare has split it before
+	return NewRegistry("http://"+net.JoinHostPort(host, port), authorization, s.transport)
+}
+
+// CreateAccount makes an account with berth account create, and returns the
+// access key of its root user, which the command prints.
+func (s *Server) CreateAccount(t testing.TB, account string) (id, secret string) {
+	t.Helper()
+	out, err := s.Command(t.Context(), "account", "create", "--data", s.Data, account).CombinedOutput()
+	if err != nil {
+		t.Fatalf("berth account create: %v\n%s", err, out)
+	}
+	key := regexp.MustCompile(`(?m)^Access key id: +(\S+)$\n^Secret access key: +(\S+)`).FindSubmatch(out)
+	if key == nil {
+		t.Fatalf("berth account create printed no access key:\n%s", out)
+	}
+	return string(key[1]), string(key[2])
 }

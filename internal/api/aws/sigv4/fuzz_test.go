@@ -16,7 +16,7 @@ import (
 // anyKey knows every access key, with a secret that nobody does.
 type anyKey struct{ secret string }
 
-func (k anyKey) AccessKey(context.Context, string) (Key, bool, error) {
+func (k anyKey) AccessKey(context.Context, string, string) (Key, bool, error) {
 	return Key{Secret: k.secret, Enabled: true}, true, nil
 }
 

@@ -125,7 +125,7 @@ func (c sdkCase) sign(t *rapid.T) *http.Request {
 }
 
 func (c sdkCase) verifier(later time.Duration) *sigv4.Verifier {
-	key := sigv4.Key{Secret: c.creds.SecretAccessKey, SessionToken: c.creds.SessionToken, Enabled: true}
+	key := heldKey{Key: sigv4.Key{Secret: c.creds.SecretAccessKey, Enabled: true}, SessionToken: c.creds.SessionToken}
 	return sigv4.New(sigv4.Config{Keys: keySource{c.creds.AccessKeyID: key}, Clock: clock.NewFake(c.at.Add(later))})
 }
 

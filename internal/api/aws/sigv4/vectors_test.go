@@ -29,23 +29,29 @@ const (
 
 var suiteTime = time.Date(2015, 8, 30, 12, 36, 0, 0, time.UTC)
 
-// keySource is a fixed set of keys.
-type keySource map[string]sigv4.Key
-
-func (s keySource) AccessKey(_ context.Context, id string) (sigv4.Key, bool, error) {
-	k, ok := s[id]
-	return k, ok, nil
+// heldKey is a key with the session token that has to come along with it.
+type heldKey struct {
+	sigv4.Key
+	SessionToken string
 }
 
-func suiteKey() sigv4.Key {
-	return sigv4.Key{
+// keySource is a fixed set of keys.
+type keySource map[string]heldKey
+
+func (s keySource) AccessKey(_ context.Context, id, token string) (sigv4.Key, bool, error) {
+	k, ok := s[id]
+	return k.Key, ok && k.SessionToken == token, nil
+}
+
+func suiteKey() heldKey {
+	return heldKey{Key: sigv4.Key{
 		Secret:    suiteSecret,
 		Principal: principal.Principal{Account: "111122223333", ARN: principal.RootARN("111122223333"), AccessKeyID: suiteKeyID},
 		Enabled:   true,
-	}
+	}}
 }
 
-func newVerifier(key sigv4.Key, now time.Time) *sigv4.Verifier {
+func newVerifier(key heldKey, now time.Time) *sigv4.Verifier {
 	return sigv4.New(sigv4.Config{Keys: keySource{suiteKeyID: key}, Clock: clock.NewFake(now)})
 }
 

@@ -90,7 +90,7 @@ func TestRefusals(t *testing.T) {
 	const token = "the-session-token"
 	cases := map[string]struct {
 		request *http.Request
-		key     func(*sigv4.Key)
+		key     func(*heldKey)
 		later   time.Duration // the server's clock after the signing
 		body    string
 		kind    sigv4.Kind
@@ -323,15 +323,15 @@ func TestRefusals(t *testing.T) {
 			kind: sigv4.UnrecognizedClient, message: "The security token included in the request is invalid.",
 		},
 		"disabled key": {
-			request: signed(t, "", nil), key: func(k *sigv4.Key) { k.Enabled = false },
+			request: signed(t, "", nil), key: func(k *heldKey) { k.Enabled = false },
 			kind: sigv4.UnrecognizedClient, message: "The security token included in the request is invalid.",
 		},
 		"another secret": {
-			request: signed(t, "", nil), key: func(k *sigv4.Key) { k.Secret = "another" },
+			request: signed(t, "", nil), key: func(k *heldKey) { k.Secret = "another" },
 			kind: sigv4.InvalidSignature, message: mismatchText,
 		},
 		"token missing": {
-			request: signed(t, "", nil), key: func(k *sigv4.Key) { k.SessionToken = token },
+			request: signed(t, "", nil), key: func(k *heldKey) { k.SessionToken = token },
 			kind: sigv4.UnrecognizedClient, message: "The security token included in the request is invalid.",
 		},
 		"token too much": {
@@ -339,11 +339,11 @@ func TestRefusals(t *testing.T) {
 			kind:    sigv4.UnrecognizedClient, message: "The security token included in the request is invalid.",
 		},
 		"another token": {
-			request: signed(t, token, nil), key: func(k *sigv4.Key) { k.SessionToken = token + "x" },
+			request: signed(t, token, nil), key: func(k *heldKey) { k.SessionToken = token + "x" },
 			kind: sigv4.UnrecognizedClient, message: "The security token included in the request is invalid.",
 		},
 		"session over": {
-			request: signed(t, token, nil), key: func(k *sigv4.Key) { k.SessionToken = token; k.Expires = suiteTime },
+			request: signed(t, token, nil), key: func(k *heldKey) { k.SessionToken = token; k.Expires = suiteTime },
 			kind: sigv4.ExpiredToken, message: "The security token included in the request is expired",
 		},
 	}
@@ -376,7 +376,7 @@ func TestWhatIsAccepted(t *testing.T) {
 	cases := map[string]struct {
 		request *http.Request
 		config  func(*sigv4.Config)
-		key     func(*sigv4.Key)
+		key     func(*heldKey)
 		later   time.Duration
 	}{
 		"at the limit of age":           {request: signed(t, "", nil), later: 15 * time.Minute},
@@ -386,7 +386,7 @@ func TestWhatIsAccepted(t *testing.T) {
 		"presigned":                     {request: presigned(t, "3600"), later: time.Hour},
 		"presigned without a length":    {request: presigned(t, ""), later: 15 * time.Minute},
 		"presigned a little ahead":      {request: presigned(t, "60"), later: -5 * time.Minute},
-		"session":                       {request: signed(t, token, nil), key: func(k *sigv4.Key) { k.SessionToken = token; k.Expires = suiteTime.Add(time.Second) }},
+		"session":                       {request: signed(t, token, nil), key: func(k *heldKey) { k.SessionToken = token; k.Expires = suiteTime.Add(time.Second) }},
 		"announced body":                {request: signed(t, "", func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", hashOf("{}")) })},
 		"unsigned body where it may be": {request: signUnsigned(t), config: func(c *sigv4.Config) { c.AllowUnsignedPayload = true }},
 		"signed body where it need not": {request: signed(t, "", nil), config: func(c *sigv4.Config) { c.AllowUnsignedPayload = true }},
@@ -538,7 +538,7 @@ type brokenSource struct{}
 
 var errBroken = errors.New("no database")
 
-func (brokenSource) AccessKey(context.Context, string) (sigv4.Key, bool, error) {
+func (brokenSource) AccessKey(context.Context, string, string) (sigv4.Key, bool, error) {
 	return sigv4.Key{}, false, errBroken
 }
 

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/principal/organization"
+)
+
+type accountCommand struct {
+	Create  accountCreate  `cmd:"" help:"Create an account, and print its root user's access key once."`
+	List    accountList    `cmd:"" help:"List the accounts."`
+	Show    accountShow    `cmd:"" help:"Show an account and what is in it."`
+	RootKey accountRootKey `cmd:"" help:"Make another access key for an account's root user, and print it once."`
+}
+
+type jsonFlag struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+type accountCreate struct {
+	dataFlag
+	jsonFlag
+	ID      name.AccountID `arg:"" optional:"" help:"Number of the account, 12 digits (default: a random one that is free)."`
+	Name    string         `help:"Name of the account, for people (default: its number)."`
+	RootKey bool           `negatable:"" default:"true" help:"Make an access key for the root user (on by default); without one nobody can use the account, until berth account root-key."`
+}
+
+// Run creates an account.
+func (c accountCreate) Run(ctx context.Context, out io.Writer) error {
+	var made app.CreatedAccount
+	if err := admin(ctx, c.Data, http.MethodPost, "/accounts", app.AccountRequest{ID: c.ID, Name: c.Name, NoRootKey: !c.RootKey}, &made); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(out, made)
+	}
+	p := &fields{}
+	p.add("Account", string(made.ID))
+	p.add("Name", made.Name)
+	p.add("Root user", made.RootARN)
+	if made.RootKey == nil {
+		return p.print(out)
+	}
+	return p.printWithKey(out, *made.RootKey)
+}
+
+type accountRootKey struct {
+	dataFlag
+	jsonFlag
+	ID name.AccountID `arg:"" help:"Number of the account."`
+}
+
+// Run makes an access key.
+func (c accountRootKey) Run(ctx context.Context, out io.Writer) error {
+	var key app.RootKey
+	if err := admin(ctx, c.Data, http.MethodPost, "/accounts/"+url.PathEscape(string(c.ID))+"/root-key", nil, &key); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(out, key)
+	}
+	p := &fields{}
+	p.add("Account", string(c.ID))
+	return p.printWithKey(out, key)
+}
+
+// printWithKey prints the fields and an access key, which nobody can read again.
+func (p *fields) printWithKey(w io.Writer, k app.RootKey) error {
+	p.add("Access key id", k.AccessKeyID)
+	p.add("Secret access key", k.SecretAccessKey)
+	if err := p.print(w); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "The secret is shown this once: keep it.")
+	return err
+}
+
+type accountList struct {
+	dataFlag
+	jsonFlag
+}
+
+// Run lists the accounts.
+func (c accountList) Run(ctx context.Context, out io.Writer) error {
+	var all []principal.Account
+	if err := admin(ctx, c.Data, http.MethodGet, "/accounts", nil, &all); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(out, all)
+	}
+	t := newTable(out, "ID", "NAME", "ALIAS", "CREATED")
+	for _, a := range all {
+		t.row(string(a.ID), a.Name, a.Alias, minute(a.CreatedAt))
+	}
+	return t.flush()
+}
+
+type accountShow struct {
+	dataFlag
+	jsonFlag
+	ID name.AccountID `arg:"" help:"Number of the account."`
+}
+
+// Run shows an account.
+func (c accountShow) Run(ctx context.Context, out io.Writer) error {
+	var a app.AccountDetail
+	if err := admin(ctx, c.Data, http.MethodGet, "/accounts/"+url.PathEscape(string(c.ID)), nil, &a); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(out, a)
+	}
+	p := &fields{}
+	p.add("Account", string(a.ID))
+	p.add("Name", a.Name)
+	p.add("Alias", orNone(a.Alias))
+	p.add("Created", minute(a.CreatedAt))
+	p.add("Root user", a.RootARN)
+	p.add("Root access keys", fmt.Sprint(a.RootKeys))
+	p.add("Users", fmt.Sprint(a.Users))
+	p.add("Roles", fmt.Sprint(a.Roles))
+	p.add("Repositories", fmt.Sprint(a.Repositories))
+	p.add("Organization", placeText(a.Organization))
+	return p.print(out)
+}
+
+func placeText(p *organization.Place) string {
+	switch {
+	case p == nil:
+		return "none"
+	case p.Unit == "" && p.Management:
+		return p.ID + " (management account)"
+	case p.Management:
+		return p.ID + ", unit " + p.Unit + " (management account)"
+	case p.Unit == "":
+		return p.ID + ", at the root"
+	}
+	return p.ID + ", unit " + p.Unit
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// table prints rows in aligned columns.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(w io.Writer, head ...string) table {
+	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	t.row(head...)
+	return t
+}
+
+// row adds a row; its errors come from flush.
+func (t table) row(cells ...string) {
+	shown := make([]string, len(cells))
+	for i, c := range cells {
+		shown[i] = printable(c)
+	}
+	fmt.Fprintln(t.w, strings.Join(shown, "\t"))
+}
+
+// printable is the text of a cell: without what would move the cursor, since
+// some texts are anybody's (Sids of repository policies), and never empty, so
+// that the columns can be told apart.
+func printable(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+func (t table) flush() error { return t.w.Flush() }
+
+// fields are names and values, printed one a line.
+type fields [][2]string
+
+func (p *fields) add(field, value string) { *p = append(*p, [2]string{field + ":", value}) }
+
+func (p *fields) print(w io.Writer) error {
+	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	for _, f := range *p {
+		t.row(f[0], f[1])
+	}
+	return t.flush()
+}

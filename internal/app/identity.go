@@ -1,0 +1,74 @@
+package app
+
+import (
+	"crypto/x509"
+	"fmt"
+	"os"
+
+	"github.com/berth-registry/berth/internal/api/iam"
+	"github.com/berth-registry/berth/internal/api/iam/credentials"
+	"github.com/berth-registry/berth/internal/api/iam/entities"
+	"github.com/berth-registry/berth/internal/api/iam/policies"
+	"github.com/berth-registry/berth/internal/api/sts"
+	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/principal/credential"
+	"github.com/berth-registry/berth/internal/domain/principal/entity"
+	"github.com/berth-registry/berth/internal/domain/principal/managed"
+	"github.com/berth-registry/berth/internal/domain/principal/organization"
+	"github.com/berth-registry/berth/internal/domain/principal/provider"
+	"github.com/berth-registry/berth/internal/domain/principal/session"
+	"github.com/berth-registry/berth/internal/infra/oidcverify"
+)
+
+// buildIdentity wires what knows of principals, and the authorizer on top of it.
+func (a *App) buildIdentity() (err error) {
+	a.entities = entity.New(a.principals)
+	a.managed = managed.New(a.principals)
+	a.credentials = credential.New(a.principals)
+	a.providers = provider.New(a.principals)
+	a.organizations = organization.New(organization.Config{DB: a.durable, Clock: a.clk, Forget: a.principals.Forget})
+	roots, err := issuerRoots(a.cfg.IssuerCA)
+	if err != nil {
+		return err
+	}
+	a.sessions = session.New(session.Config{
+		Principals: a.principals, Roles: a.entities, Codes: a.credentials, Providers: a.providers,
+		Verifier: oidcverify.New(oidcverify.Config{Clock: a.clk, Roots: roots}),
+	})
+	a.access, err = authz.New(authz.Config{
+		Principals: a.principals, Entities: a.entities, Registries: a.registries, Repositories: a.repositories, Keys: a.keys, Clock: a.clk,
+	})
+	return err
+}
+
+// issuerRoots are the system's certificate authorities and those of the file;
+// nil stands for the system's alone.
+func issuerRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("issuer_ca cannot be read: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool() // a system without any
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("issuer_ca: %s holds no certificate in PEM form", file)
+	}
+	return roots, nil
+}
+
+func (a *App) iamAPI() *iam.API {
+	return iam.New(iam.Config{
+		Entities:    entities.Config{Principals: a.principals, Entities: a.entities},
+		Policies:    policies.Config{Principals: a.principals, Managed: a.managed, Entities: a.entities},
+		Credentials: credentials.Config{Credentials: a.credentials, Providers: a.providers},
+	})
+}
+
+func (a *App) stsAPI() *sts.API {
+	return sts.New(sts.Config{Sessions: a.sessions, Principals: a.principals, Messages: a.access})
+}

@@ -1,0 +1,230 @@
+package authz
+
+import (
+	"context"
+	"crypto/cipher"
+	"slices"
+	"strings"
+
+	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/policy"
+	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/principal/entity"
+	"github.com/berth-registry/berth/internal/domain/principal/session"
+	"github.com/berth-registry/berth/internal/domain/registry"
+	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/infra/clock"
+	"github.com/berth-registry/berth/internal/infra/keys"
+)
+
+// Config is what a Service stands on. Everything is needed.
+type Config struct {
+	Principals   *principal.Service
+	Entities     *entity.Service
+	Registries   *registry.Service
+	Repositories *repository.Service
+	Keys         keys.Manager
+	Clock        clock.Clock
+}
+
+// Service is the Authorizer.
+type Service struct {
+	Config
+	message cipher.AEAD
+}
+
+var _ Authorizer = (*Service)(nil)
+
+// New returns the service. It fails when the key manager cannot derive the key
+// that seals authorization messages.
+func New(c Config) (*Service, error) {
+	seal, err := messageSeal(c.Keys)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{Config: c, message: seal}, nil
+}
+
+// Authorize answers the request: nil when everything is allowed.
+func (s *Service) Authorize(ctx context.Context, r Request) error {
+	if len(r.Needs) == 0 {
+		return errs.New(errs.Internal, "a request without needs reached the authorizer")
+	}
+	who, err := s.subject(ctx, r.Principal)
+	if err != nil {
+		return err
+	}
+	for i := range r.Needs {
+		if err := s.authorize(ctx, &r, who, &r.Needs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// subject is a principal with all that decides about it.
+type subject struct {
+	principal.Principal
+	identity *principal.Identity
+	sources  policy.Sources // without those of a resource
+	caller   policy.Caller
+}
+
+func (s *Service) subject(ctx context.Context, p principal.Principal) (*subject, error) {
+	identity, err := s.Principals.Identity(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	who := &subject{Principal: p, identity: identity, caller: p.Caller(identity)}
+	who.sources = policy.Sources{
+		// Whoever root vouches for has root's identity side, within session policies.
+		Root: p.IsRoot() || p.Entity == "" && p.Session != nil && p.Session.Kind == principal.FederatedSession, Identity: identity.Policies, Boundary: identity.Boundary,
+	}
+	// Service control policies bind everyone in a member account, root too, but
+	// service-linked roles.
+	if identity.Service == "" {
+		who.sources.ServiceControl = identity.Organization.ServiceControl
+	}
+	if p.Session != nil && p.Session.Limited {
+		who.sources.Sessioned = true
+		if who.sources.Session, err = s.Principals.SessionPolicies(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	return who, nil
+}
+
+// allowedToAll are actions that need no permission and that no policy denies
+// (STS API reference, "Permissions" of GetCallerIdentity and GetSessionToken).
+var allowedToAll = []string{"sts:GetCallerIdentity", "sts:GetSessionToken"}
+
+func (s *Service) authorize(ctx context.Context, r *Request, who *subject, need *Need) error {
+	if !who.identity.Found {
+		return errs.New(errs.AccessDenied, "User: %s is not authorized to perform: %s because it does not exist any more", who.ARN, need.Action)
+	}
+	if reason, refused := session.Refused(who.Principal, need.Action); refused {
+		return errs.New(errs.AccessDenied, "%s", reason)
+	}
+	if slices.Contains(allowedToAll, need.Action) {
+		return nil
+	}
+	sources, question, err := s.question(ctx, r, who, need)
+	if err != nil {
+		return err
+	}
+	if d := policy.Decide(sources, question); !d.Allowed && !rescues(who, need, d) {
+		return s.denied(who, need, question, d)
+	}
+	return nil
+}
+
+// question collects the policies and the context of one need.
+func (s *Service) question(ctx context.Context, r *Request, who *subject, need *Need) (*policy.Sources, *policy.Request, error) {
+	sources := who.sources
+	c := &requestContext{request: r, who: who, need: need, now: s.Clock.Now()}
+	c.resourceOrg = func() (id, path string) {
+		owner := who.identity
+		if a := need.Resource.Account; a != "" && a != who.Account {
+			var err error
+			if owner, err = s.Principals.IdentityOf(ctx, a, ""); err != nil {
+				return "", "" // missing keys match no condition that allows
+			}
+		}
+		return owner.Organization.ID, owner.Organization.Path
+	}
+	question := &policy.Request{Action: need.Action, Resource: "*", Caller: who.caller, Context: c}
+	if !need.Resource.IsZero() {
+		question.Resource = need.Resource.String()
+		sources.ResourceAccount = string(need.Resource.Account)
+	}
+	if err := s.resource(ctx, r, need, &sources, c); err != nil {
+		return nil, nil, err
+	}
+	return &sources, question, nil
+}
+
+// resource adds the policies and tags of the resource.
+func (s *Service) resource(ctx context.Context, r *Request, need *Need, sources *policy.Sources, c *requestContext) error {
+	service, action, _ := strings.Cut(need.Action, ":")
+	switch {
+	case service == "ecr" && action != "GetAuthorizationToken":
+		reg := name.Registry{Account: r.Principal.Account, Region: r.Region}
+		if !need.Resource.IsZero() {
+			reg = name.Registry{Account: need.Resource.Account, Region: need.Resource.Region}
+		}
+		access, err := s.Registries.Access(ctx, reg)
+		if err != nil {
+			return err
+		}
+		if access.Policy != nil && access.Applies(need.Action) {
+			sources.Resource = append(sources.Resource, *access.Policy)
+		}
+		_, repo, ok := need.Resource.RepositoryOf()
+		if !ok {
+			return nil
+		}
+		held, err := s.Repositories.Access(ctx, reg, repo)
+		if err != nil {
+			return err
+		}
+		if held.Policy != nil {
+			sources.Resource = append(sources.Resource, *held.Policy)
+		}
+		c.resourceTags = held.Tags
+	case service == "sts" && strings.HasPrefix(need.Resource.Resource, "role/"):
+		// A role that does not exist has no trust policy, and refuses.
+		sources.ResourceRequired = true
+		e, err := s.Entities.Get(ctx, need.Resource.Account, entity.Role, need.Resource.Resource[strings.LastIndex(need.Resource.Resource, "/")+1:])
+		if errs.Is(err, errs.EntityNotFound) || err == nil && e.ARN() != need.Resource.String() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		trust, err := s.Entities.TrustPolicy(ctx, e)
+		if err != nil {
+			return err
+		}
+		sources.Resource = append(sources.Resource, policy.Named{Name: "trust policy of " + e.ARN(), Document: trust})
+		c.resourceTags = e.Tags
+	}
+	return nil
+}
+
+// rescued are what the root user of an account may always do with its own
+// resource policies, whatever these say: otherwise one wrong policy would be for
+// ever (docs/decisions/0006-identity.md).
+var rescued = []string{
+	"ecr:GetRepositoryPolicy", "ecr:SetRepositoryPolicy", "ecr:DeleteRepositoryPolicy",
+	"ecr:GetRegistryPolicy", "ecr:PutRegistryPolicy", "ecr:DeleteRegistryPolicy",
+}
+
+func rescues(who *subject, need *Need, d policy.Decision) bool {
+	return d.Explicit && d.By == policy.ResourceSide && who.IsRoot() && slices.Contains(rescued, need.Action) &&
+		(need.Resource.IsZero() || need.Resource.Account == who.Account)
+}
+
+// LockedOut says whether the repository policy, once set, would keep the caller
+// from setting another one.
+func (s *Service) LockedOut(ctx context.Context, r Request, arn name.ARN, document *policy.Document) (bool, error) {
+	who, err := s.subject(ctx, r.Principal)
+	if err != nil {
+		return false, err
+	}
+	need := &Need{Action: "ecr:SetRepositoryPolicy", Resource: arn}
+	sources, question, err := s.question(ctx, &r, who, need)
+	if err != nil {
+		return false, err
+	}
+	reg, repo, _ := arn.RepositoryOf()
+	held, err := s.Repositories.Access(ctx, reg, repo)
+	if err != nil {
+		return false, err
+	}
+	if held.Policy != nil { // the one that is replaced stands last
+		sources.Resource = sources.Resource[:len(sources.Resource)-1]
+	}
+	sources.Resource = append(sources.Resource, policy.Named{Name: "the policy to be set", Document: document})
+	return !policy.Decide(sources, question).Allowed, nil
+}
