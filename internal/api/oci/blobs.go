@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
 	"github.com/berth-registry/berth/internal/domain/layer"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -32,10 +33,10 @@ type Layers interface {
 func (a *API) digest(parameter, text string) (name.Digest, error) {
 	d, err := name.ParseDigest(text)
 	if err != nil {
-		return "", a.invalid(codeDigestInvalid, parameter, "must satisfy regular expression '"+name.DigestPattern+"'")
+		return "", a.invalid(problem.DigestInvalid, parameter, "must satisfy regular expression '"+name.DigestPattern+"'")
 	}
 	if !d.Verifiable() {
-		return "", a.invalid(codeDigestInvalid, parameter, "the digest algorithm has to be sha256 or sha512")
+		return "", a.invalid(problem.DigestInvalid, parameter, "the digest algorithm has to be sha256 or sha512")
 	}
 	return d, nil
 }
@@ -120,7 +121,7 @@ func (a *API) getBlob(ctx context.Context, c *call) (response, error) {
 // unsatisfiable refuses a Range and says how much there is.
 func unsatisfiable(size int64) (response, error) {
 	return response{header: http.Header{"Content-Range": {"bytes */" + strconv.FormatInt(size, 10)}}},
-		&problem{status: http.StatusRequestedRangeNotSatisfiable, code: codeSizeInvalid, message: "The content has " + strconv.FormatInt(size, 10) + " bytes; the range is not in it"}
+		&problem.Problem{Status: http.StatusRequestedRangeNotSatisfiable, Code: problem.SizeInvalid, Message: "The content has " + strconv.FormatInt(size, 10) + " bytes; the range is not in it"}
 }
 
 func (a *API) deleteBlob(ctx context.Context, c *call) (response, error) {
@@ -129,7 +130,7 @@ func (a *API) deleteBlob(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	if a.c.Quirks {
-		return response{}, &problem{status: http.StatusMethodNotAllowed, code: codeUnsupported, message: "The operation is unsupported.", allow: "GET, HEAD"}
+		return response{}, &problem.Problem{Status: http.StatusMethodNotAllowed, Code: problem.Unsupported, Message: "The operation is unsupported.", Allow: "GET, HEAD"}
 	}
 	if err := a.c.Layers.Delete(ctx, c.repository, d); err != nil {
 		return response{}, err

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
@@ -31,9 +32,9 @@ func (a *API) pageSize(c *call) (int, error) {
 	n, err := transfer.Number(text)
 	switch {
 	case err != nil:
-		return 0, a.invalid(codeUnsupported, "maxResults", "Member must be a whole number")
+		return 0, a.invalid(problem.Unsupported, "maxResults", "Member must be a whole number")
 	case n > maxPage && a.c.Quirks:
-		return 0, a.invalid(codeUnsupported, "maxResults", "Member must have value less than or equal to 1000")
+		return 0, a.invalid(problem.Unsupported, "maxResults", "Member must have value less than or equal to 1000")
 	}
 	return int(min(n, maxPage)), nil
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
@@ -52,7 +53,7 @@ func (a *API) referenceOf(c *call) (image.Ref, error) {
 	t, err := name.ParseTag(c.Reference)
 	if err != nil {
 		if a.c.Quirks {
-			return image.Ref{}, a.invalid(codeTagInvalid, "imageTag", tagConstraint)
+			return image.Ref{}, a.invalid(problem.TagInvalid, "imageTag", tagConstraint)
 		}
 		return image.Ref{}, errs.New(errs.ImageNotFound, "Requested image not found")
 	}
@@ -63,7 +64,7 @@ func (a *API) referenceOf(c *call) (image.Ref, error) {
 func (a *API) newTag(text string) (name.Tag, error) {
 	t, err := name.ParseTag(text)
 	if err != nil || !a.c.Quirks && !tagRE.MatchString(text) {
-		return "", a.invalid(codeTagInvalid, "imageTag", tagConstraint)
+		return "", a.invalid(problem.TagInvalid, "imageTag", tagConstraint)
 	}
 	return t, nil
 }
@@ -139,7 +140,7 @@ func (a *API) putManifest(ctx context.Context, c *call) (response, error) {
 			tags = append(tags, t)
 		}
 		if len(tags) > maxTagParameters {
-			return response{}, &problem{status: http.StatusRequestURITooLong, code: codeUnsupported, message: "A push by digest can set up to " + strconv.Itoa(maxTagParameters) + " tags"}
+			return response{}, &problem.Problem{Status: http.StatusRequestURITooLong, Code: problem.Unsupported, Message: "A push by digest can set up to " + strconv.Itoa(maxTagParameters) + " tags"}
 		}
 	} else {
 		if p.Tag, err = a.newTag(c.Reference); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berth-registry/berth/internal/api/oci/path"
+	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
 	"github.com/berth-registry/berth/internal/domain/audit"
 	"github.com/berth-registry/berth/internal/domain/authz"
@@ -170,7 +171,7 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 	}
 	var ok bool
 	if c.registry, c.base, ok = a.c.Resolve(c.r); !ok {
-		return row{}, response{}, &problem{status: http.StatusNotFound, code: codeNameUnknown, message: "This host is no registry"}
+		return row{}, response{}, &problem.Problem{Status: http.StatusNotFound, Code: problem.NameUnknown, Message: "This host is no registry"}
 	}
 	if c.caller, err = a.authenticate(ctx, c.r, c.registry.Region); err != nil {
 		return row{}, response{}, err
@@ -178,11 +179,11 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 	the, ok = a.table.find(c.Kind, c.r.Method)
 	switch {
 	case !ok && a.table.allow[c.Kind] == "":
-		return row{}, response{}, &problem{status: http.StatusNotFound, code: codeUnsupported, message: "There is no such path in this API"}
+		return row{}, response{}, &problem.Problem{Status: http.StatusNotFound, Code: problem.Unsupported, Message: "There is no such path in this API"}
 	case !ok:
-		return row{}, response{}, &problem{
-			status: http.StatusMethodNotAllowed, code: codeUnsupported,
-			message: "This path does not take the method", allow: a.table.allow[c.Kind],
+		return row{}, response{}, &problem.Problem{
+			Status: http.StatusMethodNotAllowed, Code: problem.Unsupported,
+			Message: "This path does not take the method", Allow: a.table.allow[c.Kind],
 		}
 	case the.Needs == nil: // an open row
 		resp, err = the.Do(a, ctx, c)
@@ -190,7 +191,7 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 	}
 	if !the.AnyRegistry {
 		if c.repo, err = name.ParseRepository(c.Name); err != nil {
-			return the, response{}, a.invalid(codeNameInvalid, "repositoryName", "must satisfy regular expression '"+name.RepositoryPattern+"'")
+			return the, response{}, a.invalid(problem.NameInvalid, "repositoryName", "must satisfy regular expression '"+name.RepositoryPattern+"'")
 		}
 		c.params["repositoryName"] = c.repo
 	}
@@ -229,24 +230,24 @@ func (a *API) authorize(ctx context.Context, c *call, needs []authz.Need) error 
 
 // explain turns the error of a call into what its client is told, and logs
 // what the client is not told.
-func (a *API) explain(c *call, err error) problem {
+func (a *API) explain(c *call, err error) problem.Problem {
 	// What broke the request's body explains whatever the domain says of it.
 	if broken := c.body.Broken(); broken != nil {
 		err = a.bodyProblem(broken)
 	}
-	var p problem
+	var p problem.Problem
 	switch {
 	case c.r.Context().Err() != nil && errors.Is(err, context.Canceled):
-		p = problem{status: statusClientGone, code: codeUnknown, message: "The client went away"}
+		p = problem.Problem{Status: statusClientGone, Code: problem.Unknown, Message: "The client went away"}
 	default:
-		p = a.problemOf(err, c.Kind, c.requestID)
+		p = problem.Of(err, c.Kind, a.c.Quirks, c.requestID)
 	}
 	level, text := slog.LevelDebug, "request refused"
-	if p.status >= http.StatusInternalServerError && p.status != http.StatusServiceUnavailable {
+	if p.Status >= http.StatusInternalServerError && p.Status != http.StatusServiceUnavailable {
 		level, text = slog.LevelError, "request failed"
 	}
 	a.c.Log.Log(c.r.Context(), level, text, "requestId", c.requestID, "method", c.r.Method, "path", c.r.URL.Path,
-		"principal", c.caller.ARN, "status", p.status, "error", err)
+		"principal", c.caller.ARN, "status", p.Status, "error", err)
 	return p
 }
 
@@ -257,27 +258,27 @@ const statusClientGone = 499
 // an upload stays, so that the client can go on.
 func (a *API) bodyProblem(broken error) error {
 	if transfer.Stalled(broken) {
-		return &problem{status: http.StatusRequestTimeout, code: codeBlobUploadInvalid, message: "No data came for " + a.c.Stall.String() + ". Ask for the state of the upload and go on from there."}
+		return &problem.Problem{Status: http.StatusRequestTimeout, Code: problem.BlobUploadInvalid, Message: "No data came for " + a.c.Stall.String() + ". Ask for the state of the upload and go on from there."}
 	}
-	return &problem{status: http.StatusBadRequest, code: codeSizeInvalid, message: "The request body ended before its announced length"}
+	return &problem.Problem{Status: http.StatusBadRequest, Code: problem.SizeInvalid, Message: "The request body ended before its announced length"}
 }
 
 // refuse writes the answer of a call that failed.
-func (a *API) refuse(w http.ResponseWriter, c *call, resp response, p problem) {
+func (a *API) refuse(w http.ResponseWriter, c *call, resp response, p problem.Problem) {
 	// A client that waits for "100 Continue" has not sent its body, and one
 	// without a token is not worth reading.
 	if c.caller.ARN != "" && c.hasBody() && c.r.Header.Get("Expect") == "" {
 		c.body.Drain()
 	}
 	c.body.End(c.hasBody())
-	if p.status == http.StatusUnauthorized {
+	if p.Status == http.StatusUnauthorized {
 		challenge(w, c.base)
 		return
 	}
 	if resp.content == nil { // else the headers speak of content that does not come
 		maps.Copy(w.Header(), resp.header)
 	}
-	writeProblem(w, p)
+	problem.Write(w, p)
 }
 
 // brokeOff logs an answer that was not sent whole.
@@ -293,7 +294,7 @@ func (a *API) brokeOff(c *call, err error) {
 // record writes the audit entry of a call that stood for an operation. Calls
 // without a token that holds are not recorded, as CloudTrail does not: anybody
 // could fill the trail with them.
-func (a *API) record(ctx context.Context, c *call, the row, resp response, p *problem) {
+func (a *API) record(ctx context.Context, c *call, the row, resp response, p *problem.Problem) {
 	if the.Name == "" || c.caller.ARN == "" {
 		return
 	}
@@ -313,7 +314,7 @@ func (a *API) record(ctx context.Context, c *call, the row, resp response, p *pr
 		e.Resources = []string{c.registry.RepositoryARN(c.repo).String()}
 	}
 	if p != nil {
-		e.ErrorCode, e.ErrorMessage = p.code, p.message
+		e.ErrorCode, e.ErrorMessage = p.Code, p.Message
 	} else {
 		e.ResponseElements = a.marshal(resp.elements)
 	}

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/oci/path"
 	"github.com/berth-registry/berth/internal/domain/authz"
-	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
 
@@ -117,40 +115,6 @@ func TestNeeds(t *testing.T) {
 	}
 	if len(table.rows) != len(rows())+len(openRows()) {
 		t.Errorf("%d rows in the table", len(table.rows))
-	}
-}
-
-// TestEveryFailureHasAnAnswer walks the whole list of failure codes: each has a
-// row, only faults of ours are 500, and what the specification knows has one
-// of its codes.
-func TestEveryFailureHasAnAnswer(t *testing.T) {
-	specification := []string{
-		"BLOB_UNKNOWN", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN", "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_INVALID",
-		"MANIFEST_UNKNOWN", "NAME_INVALID", "NAME_UNKNOWN", "SIZE_INVALID", "UNAUTHORIZED", "DENIED", "UNSUPPORTED", "TOOMANYREQUESTS",
-		"TAG_INVALID", // docker's, which ECR answers
-	}
-	for _, quirks := range []bool{false, true} {
-		a := &API{c: Config{Quirks: quirks}}
-		for code := errs.Internal; code <= errs.Unavailable; code++ {
-			for at := path.None; at <= path.Referrers; at++ {
-				p := a.problemOf(errs.New(code, "the text"), at, "the-id")
-				switch {
-				case code == errs.Internal:
-					if p.status != 500 || p.code != "UNKNOWN" || !strings.Contains(p.message, "the-id") || strings.Contains(p.message, "the text") {
-						t.Errorf("a fault of ours is %+v", p)
-					}
-				case p.status == http.StatusInternalServerError:
-					t.Errorf("the failure code %d has no answer of its own", code)
-				case p.status < 500 && !slices.Contains(specification, p.code):
-					t.Errorf("the failure code %d is %s, which the specification does not know", code, p.code)
-				case p.status == http.StatusMethodNotAllowed && p.allow == "" && !quirks:
-					t.Errorf("the failure code %d is 405 without Allow", code)
-				}
-			}
-		}
-		if p := a.problemOf(fmt.Errorf("a secret of ours: %w", context.DeadlineExceeded), path.Blob, "x"); p.status != 500 || strings.Contains(p.message, "secret") {
-			t.Errorf("an unknown error is %+v", p)
-		}
 	}
 }
 

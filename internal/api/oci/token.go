@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -39,7 +40,7 @@ const tokenUser = "AWS"
 // unauthorized refuses a request without a token that holds. Its answer is
 // challenge's, not the envelope of the other errors.
 func unauthorized() error {
-	return &problem{status: http.StatusUnauthorized, code: "UNAUTHORIZED", message: "Not Authorized"}
+	return &problem.Problem{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: "Not Authorized"}
 }
 
 // authenticate reads `Authorization: Basic base64(AWS:password)`.

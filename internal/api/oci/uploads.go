@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -44,7 +45,7 @@ func mountNeeds(c *call) []authz.Need {
 // startUpload opens an upload, mounts a layer, or takes a whole one.
 func (a *API) startUpload(ctx context.Context, c *call) (response, error) {
 	if algorithm, ok := c.query("digest-algorithm"); ok && algorithm != "sha256" && algorithm != "sha512" {
-		return response{}, a.invalid(codeDigestInvalid, "digest-algorithm", "the digest algorithm has to be sha256 or sha512")
+		return response{}, a.invalid(problem.DigestInvalid, "digest-algorithm", "the digest algorithm has to be sha256 or sha512")
 	}
 	if text, ok := c.query("mount"); ok {
 		resp, mounted, err := a.mount(ctx, c, text)
@@ -154,7 +155,7 @@ func (a *API) finishUpload(ctx context.Context, c *call) (response, error) {
 	id, first := a.uploadOf(c)
 	texts := c.r.URL.Query()["digest"]
 	if len(texts) == 0 {
-		return response{}, a.invalid(codeDigestInvalid, "layerDigests", "the query has to name the layer's digest")
+		return response{}, a.invalid(problem.DigestInvalid, "layerDigests", "the query has to name the layer's digest")
 	}
 	var digests []name.Digest
 	for _, text := range texts {
@@ -208,11 +209,11 @@ func (a *API) chunkOf(c *call) (layer.Chunk, error) {
 	s, ok, err := transfer.ReadContentRange(c.r.Header)
 	switch {
 	case err != nil:
-		return layer.Chunk{}, &problem{status: http.StatusRequestedRangeNotSatisfiable, code: codeBlobUploadInvalid, message: "Content-Range has to be <first>-<last>, both inclusive"}
+		return layer.Chunk{}, &problem.Problem{Status: http.StatusRequestedRangeNotSatisfiable, Code: problem.BlobUploadInvalid, Message: "Content-Range has to be <first>-<last>, both inclusive"}
 	case !ok:
 		return layer.Unannounced(), nil
 	case c.r.ContentLength >= 0 && c.r.ContentLength != s.Length():
-		return layer.Chunk{}, &problem{status: http.StatusBadRequest, code: codeSizeInvalid, message: "Content-Length and Content-Range announce different lengths"}
+		return layer.Chunk{}, &problem.Problem{Status: http.StatusBadRequest, Code: problem.SizeInvalid, Message: "Content-Length and Content-Range announce different lengths"}
 	}
 	return layer.Chunk{First: s.First, Last: s.Last}, nil
 }

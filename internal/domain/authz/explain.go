@@ -93,7 +93,7 @@ func (s *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 	case d.Allowed && d.Policy == "":
 		e.Reason = "The root user of an account may do everything in it."
 	case d.Allowed:
-		e.Reason = "Allowed by a statement of the " + sideText(d.By) + " " + d.Policy + "."
+		e.Reason = "Allowed by a statement of " + d.Policy + "."
 	case e.Allowed:
 		e.Reason = "Nothing can deny this."
 	default:

@@ -89,9 +89,13 @@ func anotherAccountPushes(t *testing.T, w *world, text texts) {
 	c = stranger.userWith(t, "may", mayAll).login(t)
 	c.cannotPush(t, r, noResourcePolicy)
 	c.cannotPull(t, r, noResourcePolicy)
-	// The account is named to let it give permissions; in the repository's own
-	// account nobody gets any.
-	w.root.userWith(t, "another-account-push", mayLogIn).mayNot(t, r, noIdentityPolicy, "PutImage")
+	// The repository's own users get nothing from it; nor where the account named
+	// is their own, which only lets it give permissions.
+	u := w.root.userWith(t, "another-account-push", mayLogIn)
+	u.mayNot(t, r, noIdentityPolicy, allowed...)
+	home := w.root.repository(t, "own-account-push")
+	home.setPolicy(t, fill(t, text.printed, "account-id", account))
+	u.mayNot(t, home, noIdentityPolicy, allowed...)
 }
 
 func pullUsersAndAdmin(t *testing.T, w *world, text texts) {

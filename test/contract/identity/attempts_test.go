@@ -103,7 +103,7 @@ func table() string {
 	for _, g := range groups() {
 		fmt.Fprintf(&b, "### %s\n\n| attempt | answer |\n|---|---|\n", g.title)
 		for _, a := range g.attempts {
-			fmt.Fprintf(&b, "| %s | %s |\n", strings.ReplaceAll(a.title, "|", `\|`), strings.ReplaceAll(a.answer, "|", `\|`))
+			fmt.Fprintf(&b, "| %s | `%s` |\n", a.title, strings.TrimSpace(a.answer))
 		}
 		b.WriteString("\n")
 	}

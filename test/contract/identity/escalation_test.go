@@ -38,7 +38,7 @@ func escalationAttempts() group {
 			_, err := u.iam.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String(strings.ToUpper(boss.name))})
 			return err
 		}},
-		{"a user who may make access keys for ${aws:username}, for another", lacking(denied, "iam:CreateAccessKey"), func(t *testing.T, w *world) error {
+		{"a user who may make access keys for `${aws:username}`, for another", lacking(denied, "iam:CreateAccessKey"), func(t *testing.T, w *world) error {
 			boss := w.a.user(t)
 			u := w.a.user(t, allow("iam:CreateAccessKey", userARN("${aws:username}")))
 			create := func(user *string) error {
@@ -48,7 +48,7 @@ func escalationAttempts() group {
 			rightful(t, "for itself", create(nil))
 			return each(create(&boss.name), create(aws.String(unique("user"))), create(aws.String(accountA)))
 		}},
-		{"a user with the name *, for whom ${aws:username} stands", "ValidationError", func(t *testing.T, w *world) error {
+		{"a user with the name `*`, which `${aws:username}` would stand for", "ValidationError", func(t *testing.T, w *world) error {
 			_, err := w.a.iam.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("*")})
 			return codeOf(err)
 		}},
