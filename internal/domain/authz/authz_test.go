@@ -31,6 +31,10 @@ func TestSameAccount(t *testing.T) {
 		root, bare, puller := principal.Root(ours), w.user(ours, "bare", ""), w.user(ours, "puller", mayPull)
 		w.allowed(root, pull)
 		w.allowed(puller, pull)
+		own := authz.Need{Action: "iam:GetPolicy", Resource: name.ARN{Partition: "aws", Service: "iam", Account: "aws", Resource: "policy/AdministratorAccess"}}
+		if !w.ask(root, own, nil) || w.ask(puller, own, nil) {
+			t.Error("AWS's own policies are not another account's")
+		}
 		w.refused(puller, "ecr:PutImage", "on resource: arn:aws:ecr:us-east-1:111111111111:repository/app because no identity-based policy allows the ecr:PutImage action")
 		w.refused(bare, pull, noOwn)
 		w.hang(`{"Effect":"Allow","Principal":{"AWS":"` + bare.ARN + `"},"Action":"ecr:BatchGetImage"}`)

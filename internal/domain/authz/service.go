@@ -119,6 +119,10 @@ func (s *Service) authorize(ctx context.Context, r *Request, who *subject, need 
 	return nil
 }
 
+// awsManaged stands for the account in the ARNs of AWS's own policies, which are
+// everybody's.
+const awsManaged = "aws"
+
 // question collects the policies and the context of one need.
 func (s *Service) question(ctx context.Context, r *Request, who *subject, need *Need) (*policy.Sources, *policy.Request, error) {
 	sources := who.sources
@@ -136,7 +140,9 @@ func (s *Service) question(ctx context.Context, r *Request, who *subject, need *
 	question := &policy.Request{Action: need.Action, Resource: "*", Caller: who.caller, Context: c}
 	if !need.Resource.IsZero() {
 		question.Resource = need.Resource.String()
-		sources.ResourceAccount = string(need.Resource.Account)
+		if need.Resource.Account != awsManaged {
+			sources.ResourceAccount = string(need.Resource.Account)
+		}
 	}
 	if err := s.resource(ctx, r, need, &sources, c); err != nil {
 		return nil, nil, err

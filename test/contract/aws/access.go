@@ -257,7 +257,7 @@ func (s *suite) callerIdentityRefused(t *testing.T) {
 		"no signature":   {unsigned, 403, "MissingAuthenticationToken", textNoToken},
 		"an old one":     {late, 403, "SignatureDoesNotMatch", ""},
 		"no such action": {s.stsCall(stsForm("NoSuchAction")), 400, "InvalidAction", "Could not find operation NoSuchAction for version 2011-06-15"},
-		"not built":      {s.stsCall(stsForm("DecodeAuthorizationMessage")), 400, "InvalidAction", "Could not find operation DecodeAuthorizationMessage for version 2011-06-15"},
+		"not built":      {s.stsCall(stsForm("AssumeRoot")), 400, "InvalidAction", "Could not find operation AssumeRoot for version 2011-06-15"},
 	} {
 		a := s.do(t, c.call)
 		body := string(a.body)

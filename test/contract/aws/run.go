@@ -78,6 +78,9 @@ func Run(t *testing.T, target Target) {
 		{"AuthorizationToken", (*suite).authorizationToken},
 		{"AuthorizationTokensOfRegistries", (*suite).authorizationTokensOfRegistries},
 		{"Registry", (*suite).registrySettings},
+		{"RegistryPolicy", (*suite).registryPolicy},
+		{"RepositoryPolicy", (*suite).repositoryPolicy},
+		{"RepositoryPolicyRefused", (*suite).repositoryPolicyRefused},
 
 		{"CreateRepository", (*suite).createRepository},
 		{"RepositoryNames", (*suite).repositoryNames},

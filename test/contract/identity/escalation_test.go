@@ -70,11 +70,16 @@ func escalationAttempts() group {
 			_, update := u.iam.UpdateLoginProfile(t.Context(), &iam.UpdateLoginProfileInput{UserName: &boss.name, Password: aws.String("Correct-Horse-7")})
 			return each(denialOf(create), denialOf(update))
 		}},
-		{"taking away another's MFA device under one's own name", "NoSuchEntity", func(t *testing.T, w *world) error {
-			device := must(w.a.iam.CreateVirtualMFADevice(t.Context(), &iam.CreateVirtualMFADeviceInput{VirtualMFADeviceName: aws.String(unique("device"))}))(t).VirtualMFADevice
-			u := w.a.user(t, allow("iam:DeactivateMFADevice", userARN("${aws:username}")))
-			_, err := u.iam.DeactivateMFADevice(t.Context(), &iam.DeactivateMFADeviceInput{UserName: &u.name, SerialNumber: device.SerialNumber})
-			return codeOf(err)
+		{"taking away another's MFA device, under one's own name and under the other's", "NoSuchEntity, AccessDenied", func(t *testing.T, w *world) error {
+			boss := w.a.user(t)
+			device := w.a.device(t, boss.name)
+			u := w.a.user(t, allow("iam:DeactivateMFADevice iam:EnableMFADevice", userARN("${aws:username}")))
+			_, own := u.iam.DeactivateMFADevice(t.Context(), &iam.DeactivateMFADeviceInput{UserName: &u.name, SerialNumber: &device.serial})
+			_, other := u.iam.DeactivateMFADevice(t.Context(), &iam.DeactivateMFADeviceInput{UserName: &boss.name, SerialNumber: &device.serial})
+			if left := must(w.a.iam.ListMFADevices(t.Context(), &iam.ListMFADevicesInput{UserName: &boss.name}))(t).MFADevices; len(left) != 1 {
+				t.Errorf("the other has %d devices", len(left))
+			}
+			return outcome(answerOf(codeOf(own)) + ", " + answerOf(denialOf(other)))
 		}},
 		{"attaching AdministratorAccess, where iam:PolicyARN admits one policy", lacking(denied, "iam:AttachUserPolicy"), func(t *testing.T, w *world) error {
 			const readOnly = "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly"

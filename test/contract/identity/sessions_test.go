@@ -84,6 +84,17 @@ func sessionAttempts() group {
 			_, err = session.iam.ListUsers(t.Context(), nil)
 			return err
 		}},
+		{"a code of an MFA device for the second time, a made up one, and another user's device", "AccessDenied", func(t *testing.T, w *world) error {
+			boss, u := w.a.user(t), w.a.user(t)
+			mine, others := w.a.device(t, u.name), w.a.device(t, boss.name)
+			session := func(d device, code string) error {
+				_, err := u.sts.GetSessionToken(t.Context(), &sts.GetSessionTokenInput{SerialNumber: &d.serial, TokenCode: &code})
+				return err
+			}
+			next := mine.code(t, 1)
+			rightful(t, "the next code", session(mine, next))
+			return each(denialOf(session(mine, next)), denialOf(session(mine, mine.code(t, 40))), denialOf(session(others, others.code(t, 1))))
+		}},
 		{"a session out of a session, to go on for ever", "AccessDenied: Cannot call GetSessionToken with session credentials", func(t *testing.T, w *world) error {
 			u := w.a.user(t, allow("*", "*"))
 			token := w.session(accountA, u.arn, must(u.sts.GetSessionToken(t.Context(), nil))(t).Credentials)

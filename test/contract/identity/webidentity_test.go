@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -72,17 +73,7 @@ func claims(change ...any) map[string]any {
 func (p pipeline) credentials(ctx context.Context, role, tokenFile string) (aws.Credentials, error) {
 	config := p.w.Config()
 	config.Credentials = aws.AnonymousCredentials{}
-	token, err := os.ReadFile(tokenFile)
-	if err != nil {
-		return aws.Credentials{}, err
-	}
-	out, err := sts.NewFromConfig(config).AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
-		RoleArn: &role, RoleSessionName: aws.String("job"), WebIdentityToken: aws.String(string(token)),
-	})
-	if err != nil {
-		return aws.Credentials{}, err
-	}
-	return credentialsOf(out.Credentials), nil
+	return stscreds.NewWebIdentityRoleProvider(sts.NewFromConfig(config), role, stscreds.IdentityTokenFile(tokenFile)).Retrieve(ctx)
 }
 
 func credentialsOf(c *types.Credentials) aws.Credentials {
