@@ -2,7 +2,9 @@ package app_test
 
 import (
 	"io"
+	"net"
 	"strings"
+	"testing"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -28,3 +30,14 @@ func path(location string) string {
 }
 
 func digestOf(b []byte) string { return digest.FromBytes(b).String() }
+
+// freeAddress is an address on 127.0.0.1 that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
