@@ -6,14 +6,15 @@ import (
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
 	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/domain/principal/session"
 )
 
-// MessageDecoder opens encoded authorization messages; authz.Service does. One
-// that is none is an errs.AuthorizationMessage.
+// MessageDecoder opens encoded authorization messages of an account; authz.Service
+// does. One that is none of the account's is an errs.AuthorizationMessage.
 type MessageDecoder interface {
-	DecodeMessage(encoded string) (json string, err error)
+	DecodeMessage(account name.AccountID, encoded string) (json string, err error)
 }
 
 // Config is what the API stands on. Everything is needed to serve it.

@@ -45,8 +45,8 @@ func (a *API) accountOfKey(ctx context.Context, id string) (name.AccountID, erro
 	return account, err
 }
 
-func (a *API) decodeAuthorizationMessage(_ context.Context, _ *aws.Call, in *DecodeAuthorizationMessageInput) (*DecodeAuthorizationMessageOutput, error) {
-	message, err := a.Messages.DecodeMessage(*in.EncodedMessage)
+func (a *API) decodeAuthorizationMessage(_ context.Context, c *aws.Call, in *DecodeAuthorizationMessageInput) (*DecodeAuthorizationMessageOutput, error) {
+	message, err := a.Messages.DecodeMessage(c.Principal.Account, *in.EncodedMessage)
 	if err != nil {
 		return nil, err
 	}

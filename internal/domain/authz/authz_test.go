@@ -12,6 +12,8 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/policy"
 	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/principal/credential"
+	"github.com/berth-registry/berth/internal/domain/principal/credential/password"
 	"github.com/berth-registry/berth/internal/domain/principal/entity"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -255,6 +257,26 @@ func TestSessionsAndBoundaries(t *testing.T) {
 	})
 }
 
+// The account's password policy can let users change their own passwords.
+func TestOwnPassword(t *testing.T) {
+	db := sqldbtest.SQLite(t)
+	w := newWorld(t, db)
+	bare, denied := w.user(ours, "bare", ""), w.user(ours, "denied", `{"Effect":"Deny","Action":"iam:*","Resource":"*"}`)
+	change := func(userName string) authz.Need {
+		return authz.Need{Action: "iam:ChangePassword", Resource: name.ARN{Partition: "aws", Service: "iam", Account: ours, Resource: "user/" + userName}}
+	}
+	read := authz.Need{Action: "iam:GetAccountPasswordPolicy"}
+	for _, may := range []bool{false, true, false} {
+		w.must(credential.New(w.Principals).SetPasswordPolicy(t.Context(), ours, password.Policy{Length: 8, UsersMayChange: may}))
+		if w.ask(bare, change("bare"), nil) != may || w.ask(bare, read, nil) != may {
+			t.Errorf("users may change: %v, and it is not so", may)
+		}
+		if w.ask(bare, change("denied"), nil) || w.ask(denied, change("denied"), nil) || w.ask(bare, authz.Need{Action: "iam:ListUsers"}, nil) {
+			t.Error("more than one's own password")
+		}
+	}
+}
+
 func TestMessages(t *testing.T) {
 	db := sqldbtest.SQLite(t)
 	w := newWorld(t, db)
@@ -262,7 +284,7 @@ func TestMessages(t *testing.T) {
 	err := w.Authorize(t.Context(), request(user, app(pull)))
 	w.refusal(err, user, pull, "with an explicit deny in an identity-based policy")
 	encoded, _ := err.(*errs.Error).Detail[authz.MessageDetail].(string)
-	text, err := w.DecodeMessage(encoded)
+	text, err := w.DecodeMessage(ours, encoded)
 	w.must(err)
 	var m struct {
 		Allowed, ExplicitDeny bool
@@ -280,11 +302,25 @@ func TestMessages(t *testing.T) {
 		m.Context.Resource != "arn:aws:ecr:us-east-1:111111111111:repository/app" {
 		t.Errorf("%s", text)
 	}
+	if text, err := w.DecodeMessage(theirs, encoded); !errs.Is(err, errs.AuthorizationMessage) {
+		t.Errorf("another account reads it: %q %v", text, err)
+	}
+	// Of a resource policy its owner reads, and not who was refused.
+	stranger := w.user(theirs, "stranger", mayPull)
+	w.hang(`{"Effect":"Deny","Principal":"*","Action":"ecr:*"}`)
+	refusal := w.Authorize(t.Context(), request(stranger, app(pull)))
+	foreign, _ := refusal.(*errs.Error).Detail[authz.MessageDetail].(string)
+	if _, err := w.DecodeMessage(theirs, foreign); !errs.Is(err, errs.AuthorizationMessage) {
+		t.Errorf("who was refused reads it: %v", err)
+	}
+	if _, err := w.DecodeMessage(ours, foreign); err != nil {
+		t.Errorf("the owner does not read it: %v", err)
+	}
 	for _, bad := range []string{"", "x", "AAAA", encoded[:len(encoded)-2], "B" + encoded[1:], encoded + "=="} {
 		if bad == encoded {
 			continue
 		}
-		if text, err := w.DecodeMessage(bad); !errs.Is(err, errs.AuthorizationMessage) {
+		if text, err := w.DecodeMessage(ours, bad); !errs.Is(err, errs.AuthorizationMessage) {
 			t.Errorf("%q: %q %v", bad, text, err)
 		}
 	}

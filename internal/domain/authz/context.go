@@ -55,13 +55,20 @@ func one(v string) ([]string, bool) {
 	return []string{v}, true
 }
 
+// tagValue finds a tag without regard to case, as condition keys are. Keys that
+// differ in nothing else are refused when they are set; of those from before that
+// was so the first in byte order counts.
 func tagValue(tags map[string]string, lower string) ([]string, bool) {
-	for k, v := range tags {
-		if strings.EqualFold(k, lower) {
-			return []string{v}, true
+	found := ""
+	for k := range tags {
+		if strings.EqualFold(k, lower) && (found == "" || k < found) {
+			found = k
 		}
 	}
-	return nil, false
+	if found == "" {
+		return nil, false
+	}
+	return []string{tags[found]}, true
 }
 
 // global gives the keys that begin with "aws:".

@@ -81,7 +81,7 @@ func (s *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 		return Explanation{}, err
 	}
 	d, matches := policy.Explain(sources, question)
-	e := Explanation{Allowed: d.Allowed || slices.Contains(allowedToAll, need.Action) || rescues(who, &need, d), Policy: d.Policy, Statement: d.Statement, Sid: d.Sid, Matched: []Matched{}}
+	e := Explanation{Allowed: d.Allowed || slices.Contains(allowedToAll, need.Action) || rescues(who, &need, d) || ownPassword(who, &need, d), Policy: d.Policy, Statement: d.Statement, Sid: d.Sid, Matched: []Matched{}}
 	for _, m := range matches {
 		effect := "Deny"
 		if m.Allow {
@@ -95,7 +95,7 @@ func (s *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 	case d.Allowed:
 		e.Reason = "Allowed by a statement of " + d.Policy + "."
 	case e.Allowed:
-		e.Reason = "Nothing can deny this."
+		e.Reason = "Allowed without a statement: the account's password policy lets users change their passwords, or no policy decides about this action."
 	default:
 		e.Reason = "User: " + p.ARN + " is not authorized to perform: " + q.Action + " on resource: " + question.Resource + " " + because(d, q.Action)
 		e.Needed = needed(d, p, q.Action, question.Resource)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/policy"
 	"github.com/berth-registry/berth/internal/infra/keys"
 )
@@ -44,7 +45,7 @@ type messageQuestions struct {
 	Reason string `json:"reason"`
 }
 
-// messagePurpose names the key and is what the sealed message is bound to.
+// messagePurpose names the key.
 const messagePurpose = "authorization messages"
 
 func messageSeal(m keys.Manager) (cipher.AEAD, error) {
@@ -72,18 +73,27 @@ func (s *Service) encodeMessage(who *subject, q *policy.Request, d policy.Decisi
 	if err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(s.message.Seal(nil, nil, text, []byte(messagePurpose))), nil
+	// It speaks of the policies of one account, and only that account reads it.
+	owner := who.Account
+	if arn, err := name.ParseARN(q.Resource); err == nil && d.By == policy.ResourceSide && arn.Account != "" {
+		owner = arn.Account
+	}
+	return base64.RawURLEncoding.EncodeToString(s.message.Seal(nil, nil, text, messageContext(owner))), nil
 }
 
-// DecodeMessage opens an encoded authorization message and returns its JSON, or
-// errs.AuthorizationMessage for text that is none of this deployment's.
-func (s *Service) DecodeMessage(encoded string) (string, error) {
-	invalid := errs.New(errs.AuthorizationMessage, "The authorization message is invalid: it was not made by this deployment, or was changed.")
+func messageContext(owner name.AccountID) []byte { return []byte(messagePurpose + " of " + string(owner)) }
+
+// DecodeMessage opens an encoded authorization message for a caller of the
+// account whose policies it speaks of: the one that owns the resource where its
+// policy decided, the refused principal's otherwise. It returns the message's
+// JSON, or errs.AuthorizationMessage for text that is none of this account's.
+func (s *Service) DecodeMessage(account name.AccountID, encoded string) (string, error) {
+	invalid := errs.New(errs.AuthorizationMessage, "The authorization message is invalid: it does not belong to this account, or was changed.")
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	if err != nil {
 		return "", invalid
 	}
-	text, err := s.message.Open(nil, nil, sealed, []byte(messagePurpose))
+	text, err := s.message.Open(nil, nil, sealed, messageContext(account))
 	if err != nil {
 		return "", invalid
 	}

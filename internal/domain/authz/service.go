@@ -113,7 +113,7 @@ func (s *Service) authorize(ctx context.Context, r *Request, who *subject, need 
 	if err != nil {
 		return err
 	}
-	if d := policy.Decide(sources, question); !d.Allowed && !rescues(who, need, d) {
+	if d := policy.Decide(sources, question); !d.Allowed && !rescues(who, need, d) && !ownPassword(who, need, d) {
 		return s.denied(who, need, question, d)
 	}
 	return nil
@@ -209,6 +209,15 @@ var rescued = []string{
 func rescues(who *subject, need *Need, d policy.Decision) bool {
 	return d.Explicit && d.By == policy.ResourceSide && who.IsRoot() && slices.Contains(rescued, need.Action) &&
 		(need.Resource.IsZero() || need.Resource.Account == who.Account)
+}
+
+// ownPassword: where the account's password policy lets users change their
+// passwords, they need no other permission for that.
+func ownPassword(who *subject, need *Need, d policy.Decision) bool {
+	if d.Explicit || d.By != policy.IdentitySide || who.caller.Type != policy.User || !who.identity.MayChangePassword {
+		return false
+	}
+	return need.Action == "iam:GetAccountPasswordPolicy" || need.Action == "iam:ChangePassword" && need.Resource.String() == who.ARN
 }
 
 // LockedOut says whether the repository policy, once set, would keep the caller

@@ -2,6 +2,7 @@ package principal
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -22,6 +23,9 @@ type Identity struct {
 	Name, Path, ARN string
 	// Service is the service that a service-linked role is for, "" for others.
 	Service string
+	// MayChangePassword says that the account's password policy lets a user change
+	// its own password (IAM user guide, AllowUsersToChangePassword).
+	MayChangePassword bool
 	// Tags are the user's or role's.
 	Tags map[string]string
 	// Policies are the inline and managed ones, those of the user's groups too.
@@ -102,6 +106,11 @@ func (s *Service) loadIdentity(ctx context.Context, tx *sqldb.Tx, key identityKe
 	}
 	who.Found = true
 	who.ARN = EntityARN(key.account, kind, who.Path, who.Name)
+	if kind == "user" {
+		if who.MayChangePassword, err = usersMayChange(ctx, tx, key.account); err != nil {
+			return nil, err
+		}
+	}
 	if who.Tags, err = loadTags(ctx, tx, key.entity); err != nil {
 		return nil, err
 	}
@@ -116,6 +125,20 @@ func (s *Service) loadIdentity(ctx context.Context, tx *sqldb.Tx, key identityKe
 		who.Boundary = &bound
 	}
 	return who, nil
+}
+
+// usersMayChange reads the one setting of the password policy that gives a
+// permission; the rest is principal/credential's.
+func usersMayChange(ctx context.Context, tx *sqldb.Tx, account name.AccountID) (bool, error) {
+	var text string
+	if err := tx.QueryRow(ctx, `SELECT password_policy FROM account WHERE id = $1`, string(account)).Scan(&text); err != nil || text == "" {
+		return false, err
+	}
+	var p struct {
+		UsersMayChange bool `json:"usersMayChange"`
+	}
+	err := json.Unmarshal([]byte(text), &p)
+	return p.UsersMayChange, err
 }
 
 func loadTags(ctx context.Context, tx *sqldb.Tx, owner string) (map[string]string, error) {

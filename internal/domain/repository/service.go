@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -380,6 +382,13 @@ func (s *Service) SetTags(ctx context.Context, r Repository, tags map[string]str
 		if err != nil {
 			return err
 		}
+		stored, err := tagsTx(ctx, tx, locked.ID)
+		if err != nil {
+			return err
+		}
+		if err := alike(slices.Collect(maps.Keys(tags)), slices.Collect(maps.Keys(stored))); err != nil {
+			return err
+		}
 		if err := putTags(ctx, tx, locked.ID, tags); err != nil {
 			return err
 		}
@@ -439,6 +448,9 @@ func (s *Service) checkTags(tags map[string]string) error {
 	if len(tags) > s.Limits.ResourceTags {
 		return tooManyTags(s.Limits.ResourceTags)
 	}
+	if err := alike(slices.Collect(maps.Keys(tags)), nil); err != nil {
+		return err
+	}
 	for k, v := range tags {
 		switch {
 		case k == "" || len([]rune(k)) > maxTagKey:
@@ -454,6 +466,21 @@ func (s *Service) checkTags(tags map[string]string) error {
 		case !tagText.MatchString(v):
 			return errs.New(errs.InvalidResourceTag, "Invalid value for tag key '%s': letters, digits, spaces and _ . : / = + - @ can be used", k)
 		}
+	}
+	return nil
+}
+
+// alike refuses keys that differ in case only, among themselves or from those
+// that are stored. AWS takes them, and conditions on tags, which do not regard
+// case, then see either; so that a tag could be hidden behind another one.
+func alike(given, stored []string) error {
+	seen := map[string]string{}
+	for _, k := range append(slices.Sorted(slices.Values(stored)), slices.Sorted(slices.Values(given))...) {
+		lower := strings.ToLower(k)
+		if other, ok := seen[lower]; ok && other != k && slices.Contains(given, k) {
+			return errs.New(errs.InvalidResourceTag, "Invalid tag key '%s': it differs from the tag key '%s' in case only", k, other)
+		}
+		seen[lower] = k
 	}
 	return nil
 }

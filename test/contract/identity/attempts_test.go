@@ -49,7 +49,8 @@ func each(results ...error) error {
 var (
 	// denialForm is AWS's sentence about a refusal.
 	denialForm = regexp.MustCompile(`(?s)^User: \S+ is not authorized to perform: \S+ (?:on resource: \S+ )?((?:because|with an explicit deny) .*)$`)
-	// arnForm and nameForm are what differs from run to run.
+	// These differ from run to run.
+	uuidForm = regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
 	arnForm  = regexp.MustCompile(`arn:aws:[a-z]+:[a-z0-9-]*:[0-9]{12}:[^\s'",]+`)
 	nameForm = regexp.MustCompile(`\b([a-z]+)-[0-9a-f]{12}\b`)
 )
@@ -82,6 +83,7 @@ func worded(code, message string) string {
 	if m := denialForm.FindStringSubmatch(message); m != nil {
 		return code + ", " + m[1]
 	}
+	message = uuidForm.ReplaceAllString(message, "<id>")
 	message = nameForm.ReplaceAllString(arnForm.ReplaceAllString(message, "<arn>"), "<$1>")
 	if message == "" {
 		return code

@@ -137,18 +137,17 @@ func (s *simulation) principal(account name.AccountID, p overview.Principal) err
 			s.policies.ServiceControl = org.ServiceControl
 		}
 	}
-	s.caller = policy.Caller{Type: policy.User, Account: string(account), UniqueID: p.ID}
+	s.caller = policy.Caller{Type: policy.User, Account: string(account)}
 	s.known = true
 	s.context["aws:principalaccount"] = []string{string(account)}
 	switch p.Kind {
 	case entity.Group:
-		s.caller.UniqueID = ""
 		return nil
 	case entity.Role:
-		s.caller.Type, s.caller.ParentARN = policy.AssumedRole, p.ARN
+		s.caller.Type, s.caller.ParentARN, s.caller.UniqueID = policy.AssumedRole, p.ARN, p.ID
 		s.context["aws:principaltype"] = []string{"AssumedRole"}
 	case entity.User:
-		s.caller.ARN = p.ARN
+		s.caller.ARN, s.caller.UniqueID = p.ARN, p.ID
 		s.userContext(p.Name, p.ID)
 	}
 	s.context["aws:principalarn"] = []string{p.ARN}

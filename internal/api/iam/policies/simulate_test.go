@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/berth-registry/berth/internal/domain/principal/entity"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
 
@@ -250,83 +251,85 @@ func TestSimulationRefusals(t *testing.T) {
 }
 
 func TestSimulatePrincipalPolicy(t *testing.T) {
-	w, ctx := open(t, sqldbtest.SQLite(t)), t.Context()
-	w.push(t)
-	ann := w.entity(t, entity.User, "/", "ann", entity.Tag{Key: "Team", Value: "a"})
-	devs, ci := w.entity(t, entity.Group, "/g/", "devs"), w.entity(t, entity.Role, "/r/", "ci", entity.Tag{Key: "Team", Value: "b"})
-	ok(t, w.entities.AddUser(ctx, account, "devs", "ann"))
-	ok(t, w.entities.PutInline(ctx, account, entity.User, "ann", "own", statements(statement("Allow", "ecr:PutImage", "*", `"Condition":{"StringEquals":{"aws:PrincipalTag/Team":"a","aws:username":"ann","aws:userid":"`+ann.ID+`"}}`))))
-	ok(t, w.entities.PutInline(ctx, account, entity.Group, "devs", "get", statements(statement("Allow", "ecr:GetAuthorizationToken", "*"))))
-	w.attach(t, devs, readOnly)
-	w.attach(t, ci, push)
-	ok(t, w.entities.SetBoundary(ctx, account, entity.Role, "ci", readOnly))
-	const groupARN, roleARN = "arn:aws:iam::111111111111:group/g/devs", "arn:aws:iam::111111111111:role/r/ci"
-	w.needs()
-	for _, c := range []struct {
-		what string
-		in   iam.SimulatePrincipalPolicyInput
-		want []string
-	}{
-		{"a user", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), ActionNames: []string{"ecr:PutImage", "ecr:GetAuthorizationToken", "ecr:DeleteRepository"}}, []string{
-			"ecr:PutImage *: allowed [user_ann_own] missing []",
-			"ecr:GetAuthorizationToken *: allowed [group_devs_get AmazonEC2ContainerRegistryReadOnly] missing []",
-			"ecr:DeleteRepository *: implicitDeny [] missing []",
-		}},
-		{"with one more policy", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), ActionNames: []string{"ecr:DeleteRepository"}, PolicyInputList: []string{document}}, []string{
-			"ecr:DeleteRepository *: allowed [PolicyInputList.1] missing []",
-		}},
-		{"in another's name", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), CallerArn: new("arn:aws:iam::111111111111:user/bob"), ActionNames: []string{"ecr:PutImage"}}, []string{
-			"ecr:PutImage *: implicitDeny [] missing [aws:principaltag/team aws:userid]",
-		}},
-		{"other tags", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), ActionNames: []string{"ecr:PutImage"}, ContextEntries: []types.ContextEntry{entry("aws:PrincipalTag/Team", types.ContextKeyTypeEnumString, "b")}}, []string{
-			"ecr:PutImage *: implicitDeny [] missing []",
-		}},
-		{"a group alone", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(groupARN), ActionNames: []string{"ecr:PutImage", "ecr:BatchGetImage"}, ResourceArns: []string{repo}}, []string{
-			"ecr:PutImage ecr:us-east-1:111111111111:repository/app: implicitDeny [] missing [] map[] | implicitDeny [] missing []",
-			"ecr:BatchGetImage ecr:us-east-1:111111111111:repository/app: allowed [AmazonEC2ContainerRegistryReadOnly] missing [] map[] | allowed [AmazonEC2ContainerRegistryReadOnly] missing []",
-		}},
-		{"a role in its boundary", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(roleARN), ActionNames: []string{"ecr:PutImage", "ecr:BatchGetImage"}}, []string{
-			"ecr:PutImage *: implicitDeny [] missing [] boundary false",
-			"ecr:BatchGetImage *: allowed [Push] missing [] boundary true",
-		}},
-		{"a role in another boundary", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(roleARN), ActionNames: []string{"ecr:PutImage"}, PermissionsBoundaryPolicyInputList: []string{document}}, []string{
-			"ecr:PutImage *: allowed [Push] missing [] boundary true",
-		}},
-		{"a resource policy with the user as its caller", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), ActionNames: []string{"ecr:DeleteRepository"}, ResourceArns: []string{repo},
-			ResourcePolicy: new(statements(`{"Effect":"Allow","Action":"ecr:*","Principal":{"AWS":"` + ann.ID + `"}}`))}, []string{
-			"ecr:DeleteRepository ecr:us-east-1:111111111111:repository/app: allowed [R:ResourcePolicy] missing [] map[] | allowed [R:ResourcePolicy] missing []",
-		}},
-	} {
-		out, err := w.SimulatePrincipalPolicy(ctx, &c.in)
-		if err != nil {
-			t.Errorf("%s: %v", c.what, err)
-			continue
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		w, ctx := open(t, db), t.Context()
+		w.push(t)
+		ann := w.entity(t, entity.User, "/", "ann", entity.Tag{Key: "Team", Value: "a"})
+		devs, ci := w.entity(t, entity.Group, "/g/", "devs"), w.entity(t, entity.Role, "/r/", "ci", entity.Tag{Key: "Team", Value: "b"})
+		ok(t, w.entities.AddUser(ctx, account, "devs", "ann"))
+		ok(t, w.entities.PutInline(ctx, account, entity.User, "ann", "own", statements(statement("Allow", "ecr:PutImage", "*", `"Condition":{"StringEquals":{"aws:PrincipalTag/Team":"a","aws:username":"ann","aws:userid":"`+ann.ID+`"}}`))))
+		ok(t, w.entities.PutInline(ctx, account, entity.Group, "devs", "get", statements(statement("Allow", "ecr:GetAuthorizationToken", "*"))))
+		w.attach(t, devs, readOnly)
+		w.attach(t, ci, push)
+		ok(t, w.entities.SetBoundary(ctx, account, entity.Role, "ci", readOnly))
+		const groupARN, roleARN = "arn:aws:iam::111111111111:group/g/devs", "arn:aws:iam::111111111111:role/r/ci"
+		w.needs()
+		for _, c := range []struct {
+			what string
+			in   iam.SimulatePrincipalPolicyInput
+			want []string
+		}{
+			{"a user", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), ActionNames: []string{"ecr:PutImage", "ecr:GetAuthorizationToken", "ecr:DeleteRepository"}}, []string{
+				"ecr:PutImage *: allowed [user_ann_own] missing []",
+				"ecr:GetAuthorizationToken *: allowed [group_devs_get AmazonEC2ContainerRegistryReadOnly] missing []",
+				"ecr:DeleteRepository *: implicitDeny [] missing []",
+			}},
+			{"with one more policy", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), ActionNames: []string{"ecr:DeleteRepository"}, PolicyInputList: []string{document}}, []string{
+				"ecr:DeleteRepository *: allowed [PolicyInputList.1] missing []",
+			}},
+			{"in another's name", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), CallerArn: new("arn:aws:iam::111111111111:user/bob"), ActionNames: []string{"ecr:PutImage"}}, []string{
+				"ecr:PutImage *: implicitDeny [] missing [aws:principaltag/team aws:userid]",
+			}},
+			{"other tags", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), ActionNames: []string{"ecr:PutImage"}, ContextEntries: []types.ContextEntry{entry("aws:PrincipalTag/Team", types.ContextKeyTypeEnumString, "b")}}, []string{
+				"ecr:PutImage *: implicitDeny [] missing []",
+			}},
+			{"a group alone", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(groupARN), ActionNames: []string{"ecr:PutImage", "ecr:BatchGetImage"}, ResourceArns: []string{repo}}, []string{
+				"ecr:PutImage ecr:us-east-1:111111111111:repository/app: implicitDeny [] missing [] map[] | implicitDeny [] missing []",
+				"ecr:BatchGetImage ecr:us-east-1:111111111111:repository/app: allowed [AmazonEC2ContainerRegistryReadOnly] missing [] map[] | allowed [AmazonEC2ContainerRegistryReadOnly] missing []",
+			}},
+			{"a role in its boundary", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(roleARN), ActionNames: []string{"ecr:PutImage", "ecr:BatchGetImage"}}, []string{
+				"ecr:PutImage *: implicitDeny [] missing [] boundary false",
+				"ecr:BatchGetImage *: allowed [Push] missing [] boundary true",
+			}},
+			{"a role in another boundary", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(roleARN), ActionNames: []string{"ecr:PutImage"}, PermissionsBoundaryPolicyInputList: []string{document}}, []string{
+				"ecr:PutImage *: allowed [Push] missing [] boundary true",
+			}},
+			{"a resource policy with the user as its caller", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), ActionNames: []string{"ecr:DeleteRepository"}, ResourceArns: []string{repo},
+				ResourcePolicy: new(statements(`{"Effect":"Allow","Action":"ecr:*","Principal":{"AWS":"` + ann.ID + `"}}`))}, []string{
+				"ecr:DeleteRepository ecr:us-east-1:111111111111:repository/app: allowed [R:ResourcePolicy] missing [] map[] | allowed [R:ResourcePolicy] missing []",
+			}},
+		} {
+			out, err := w.SimulatePrincipalPolicy(ctx, &c.in)
+			if err != nil {
+				t.Errorf("%s: %v", c.what, err)
+				continue
+			}
+			var got []string
+			for _, r := range out.EvaluationResults {
+				got = append(got, line(r))
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%s:\n%s\n%s", c.what, strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+			}
 		}
-		var got []string
-		for _, r := range out.EvaluationResults {
-			got = append(got, line(r))
+		asked := strings.Split(w.needs(), "\n")
+		if asked[0] != "iam:SimulatePrincipalPolicy "+annIs+" [aws:resourcetag/team:[a] iam:resourcetag/team:[a]]" || asked[4] != "iam:SimulatePrincipalPolicy "+groupARN {
+			t.Error(asked)
 		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s:\n%s\n%s", c.what, strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+		for arn, want := range map[string]string{
+			"arn:aws:iam::111111111111:user/nobody": "NoSuchEntity: The user with name nobody cannot be found.",
+			"arn:aws:iam::111111111111:user/x/ann":  "NoSuchEntity: The user with name ann cannot be found.", // another path
+			"arn:aws:iam::111111111111:role/ci":     "NoSuchEntity: The role with name ci cannot be found.",
+			"arn:aws:iam::111111111111:root":        "InvalidInput: Invalid Entity Arn: arn:aws:iam::111111111111:root does not clearly define entity type and name.",
+			"arn:aws:iam::222222222222:user/ann":    "AccessDenied: no",
+		} {
+			code, text, _ := strings.Cut(want, ": ")
+			_, err := w.SimulatePrincipalPolicy(ctx, &iam.SimulatePrincipalPolicyInput{PolicySourceArn: &arn, ActionNames: []string{"ecr:PutImage"}})
+			refused(t, arn, err, code, text)
 		}
-	}
-	asked := strings.Split(w.needs(), "\n")
-	if asked[0] != "iam:SimulatePrincipalPolicy "+annIs+" [aws:resourcetag/team:[a] iam:resourcetag/team:[a]]" || asked[4] != "iam:SimulatePrincipalPolicy "+groupARN {
-		t.Error(asked)
-	}
-	for arn, want := range map[string]string{
-		"arn:aws:iam::111111111111:user/nobody": "NoSuchEntity: The user with name nobody cannot be found.",
-		"arn:aws:iam::111111111111:user/x/ann":  "NoSuchEntity: The user with name ann cannot be found.", // another path
-		"arn:aws:iam::111111111111:role/ci":     "NoSuchEntity: The role with name ci cannot be found.",
-		"arn:aws:iam::111111111111:root":        "InvalidInput: Invalid Entity Arn: arn:aws:iam::111111111111:root does not clearly define entity type and name.",
-		"arn:aws:iam::222222222222:user/ann":    "AccessDenied: no",
-	} {
-		code, text, _ := strings.Cut(want, ": ")
-		_, err := w.SimulatePrincipalPolicy(ctx, &iam.SimulatePrincipalPolicyInput{PolicySourceArn: &arn, ActionNames: []string{"ecr:PutImage"}})
-		refused(t, arn, err, code, text)
-	}
-	_, err := w.SimulatePrincipalPolicy(ctx, &iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(roleARN), ActionNames: []string{"ecr:PutImage"}, ResourcePolicy: new(document)})
-	refused(t, "a resource policy for a role", err, "InvalidInput", "CallerArn is required with ResourcePolicy, to have a value for the policy's Principal elements.")
+		_, err := w.SimulatePrincipalPolicy(ctx, &iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(roleARN), ActionNames: []string{"ecr:PutImage"}, ResourcePolicy: new(document)})
+		refused(t, "a resource policy for a role", err, "InvalidInput", "CallerArn is required with ResourcePolicy, to have a value for the policy's Principal elements.")
+	})
 }
 
 func TestContextKeys(t *testing.T) {

@@ -197,20 +197,23 @@ func TestReusePrevention(t *testing.T) {
 		if _, err := w.CreateLoginProfile(ctx, account, bob, secret(10), false); err != nil {
 			t.Fatal(err)
 		}
-		for i := 11; i < 11+25; i++ {
-			if err := w.UpdateLoginProfile(ctx, account, bob, new(secret(i)), nil); err != nil {
-				t.Fatal(err)
-			}
+		// Rows in place of changes, each of which would take its time.
+		for i := range 30 {
+			w.exec(t, `INSERT INTO iam_password_history (user_id, changed_at, hash) SELECT user_id, $1, hash FROM iam_login_profile`, w.clk.Now().UnixMicro()+int64(100+i))
 		}
-		if n := w.text(t, `SELECT CAST(count(*) AS TEXT) FROM iam_password_history`); n != "24" {
-			t.Errorf("%s are remembered", n)
+		if err := w.UpdateLoginProfile(ctx, account, bob, new(secret(11)), nil); err != nil {
+			t.Fatal(err)
+		}
+		got := w.text(t, `SELECT CAST(count(*) AS TEXT) || ' from ' || CAST(min(changed_at) AS TEXT) FROM iam_password_history`)
+		if want := fmt.Sprintf("24 from %d", w.clk.Now().UnixMicro()+107); got != want {
+			t.Errorf("remembered: %s, want %s", got, want)
 		}
 		if err := w.SetPasswordPolicy(ctx, account, password.Policy{Length: 6, Remembered: 24}); err != nil {
 			t.Fatal(err)
 		}
-		refused(t, w.UpdateLoginProfile(ctx, account, bob, new(secret(12)), nil), errs.PasswordRefused, reuse)
-		if err := w.UpdateLoginProfile(ctx, account, bob, new(secret(11)), nil); err != nil {
-			t.Errorf("25 passwords ago: %v", err)
+		refused(t, w.UpdateLoginProfile(ctx, account, bob, new(secret(11)), nil), errs.PasswordRefused, reuse)
+		if err := w.UpdateLoginProfile(ctx, account, bob, new(secret(0)), nil); err != nil {
+			t.Errorf("more than 24 passwords ago: %v", err)
 		}
 	})
 }
