@@ -158,7 +158,7 @@ func TestAssumeRole(t *testing.T) {
 		{"another external id", ann, change(func(in *client.AssumeRoleInput) { in.ExternalId = new("ext-2") }), "AccessDenied", 403, ""},
 		{"no external id", ann, change(func(in *client.AssumeRoleInput) { in.ExternalId = nil }), "AccessDenied", 403, ""},
 		{"no tag", ann, change(func(in *client.AssumeRoleInput) { in.Tags, in.TransitiveTagKeys = nil, nil }), "AccessDenied", 403, ""},
-		{"nobody allowed it", w.user("bob", ""), in, "AccessDenied", 403, ""},
+		{"nobody allowed it", w.user("bay", ""), in, "AccessDenied", 403, ""},
 		{"root", w.root(), in, "AccessDenied", 403, "Roles may not be assumed by root accounts."},
 		{"no such role", ann, change(func(in *client.AssumeRoleInput) { in.RoleArn = new("arn:aws:iam::222222222222:role/none") }), "AccessDenied", 403, ""},
 		{"no ARN", ann, change(func(in *client.AssumeRoleInput) { in.RoleArn = new("arn:aws:iam::222222222222:user/ann") }), "ValidationError", 400, "Request ARN is invalid"},
@@ -237,7 +237,7 @@ func TestGetSessionToken(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	ann, root := w.user("ann", `{"Effect":"Allow","Action":"*","Resource":"*"}`), w.root()
-	out, err := w.user("bob", denyAll).GetSessionToken(ctx, &client.GetSessionTokenInput{})
+	out, err := w.user("bay", denyAll).GetSessionToken(ctx, &client.GetSessionTokenInput{})
 	if err != nil || out.Credentials == nil {
 		t.Errorf("no policy can refuse a session: %v", err)
 	}

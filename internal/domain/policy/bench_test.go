@@ -30,16 +30,16 @@ func (t table) Lookup(key string) ([]string, bool) {
 	return v, ok
 }
 
-const mine = "arn:aws:ecr:eu-west-1:111122223333:repository/alice/app"
+const mine = "arn:aws:ecr:eu-west-1:111122223333:repository/amber/app"
 
 func benchmark(b *testing.B, s *policy.Sources) {
 	r := &policy.Request{
 		Action: "ecr:PutImage", Resource: mine,
 		Caller: policy.Caller{
-			Type: policy.User, Account: "111122223333", ARN: "arn:aws:iam::111122223333:user/alice", UniqueID: "AIDAALICEALICEALICE1",
+			Type: policy.User, Account: "111122223333", ARN: "arn:aws:iam::111122223333:user/amber", UniqueID: "AIDAAMBERAMBERAMBER1",
 		},
 		Context: table{
-			"aws:username": {"alice"}, "aws:sourceip": {"203.0.113.9"}, "aws:currenttime": {"2026-11-28T00:00:00Z"},
+			"aws:username": {"amber"}, "aws:sourceip": {"203.0.113.9"}, "aws:currenttime": {"2026-11-28T00:00:00Z"},
 			"aws:principaltag/team": {"blue"}, "aws:securetransport": {"true"},
 		},
 	}
@@ -59,7 +59,7 @@ func BenchmarkDecide100(b *testing.B) {
 // user's name fails, which is among the cheap ones.
 func BenchmarkDecide100Conditions(b *testing.B) {
 	const deciding = `"StringEquals":{"aws:username":`
-	benchmark(b, &policy.Sources{Identity: []policy.Named{conditioned(b, deciding+`"bob"}`, deciding+`"${aws:username}"}`,
+	benchmark(b, &policy.Sources{Identity: []policy.Named{conditioned(b, deciding+`"bay"}`, deciding+`"${aws:username}"}`,
 		`"DateLessThan":{"aws:CurrentTime":"2030-01-01T00:00:00Z"}`)}})
 }
 

@@ -21,18 +21,18 @@ const (
 
 // callers are those of testdata/corpus/README.md.
 var callers = map[string]policy.Caller{
-	"alice": {Type: policy.User, Account: home, ARN: "arn:aws:iam::111122223333:user/dev/alice", UniqueID: "AIDAALICEALICEALICE1"},
-	"bob":   {Type: policy.User, Account: home, ARN: "arn:aws:iam::111122223333:user/bob", UniqueID: "AIDABOBBOBBOBBOBBOB1"},
+	"amber": {Type: policy.User, Account: home, ARN: "arn:aws:iam::111122223333:user/dev/amber", UniqueID: "AIDAAMBERAMBERAMBER1"},
+	"bay":   {Type: policy.User, Account: home, ARN: "arn:aws:iam::111122223333:user/bay", UniqueID: "AIDABAYBAYBAYBAYBAY1"},
 	"build": {
 		Type: policy.AssumedRole, Account: home, ARN: "arn:aws:sts::111122223333:assumed-role/builder/ci-7",
 		ParentARN: "arn:aws:iam::111122223333:role/ci/builder", UniqueID: "AROABUILDERBUILDER01",
 	},
 	"fed": {
 		Type: policy.FederatedUser, Account: home, ARN: "arn:aws:sts::111122223333:federated-user/helen",
-		ParentARN: "arn:aws:iam::111122223333:user/dev/alice", UniqueID: "AIDAALICEALICEALICE1",
+		ParentARN: "arn:aws:iam::111122223333:user/dev/amber", UniqueID: "AIDAAMBERAMBERAMBER1",
 	},
 	"root":  {Type: policy.Root, Account: home, ARN: "arn:aws:iam::111122223333:root", UniqueID: home},
-	"carol": {Type: policy.User, Account: foreign, ARN: "arn:aws:iam::444455556666:user/carol", UniqueID: "AIDACAROLCAROLCAROL1"},
+	"cedar": {Type: policy.User, Account: foreign, ARN: "arn:aws:iam::444455556666:user/cedar", UniqueID: "AIDACEDARCEDARCEDAR1"},
 	"deploy": {
 		Type: policy.AssumedRole, Account: foreign, ARN: "arn:aws:sts::444455556666:assumed-role/deployer/d1",
 		ParentARN: "arn:aws:iam::444455556666:role/deployer", UniqueID: "AROADEPLOYERDEPLOY01",
@@ -130,7 +130,7 @@ func (c *corpusCase) build(t testing.TB) (*policy.Sources, *policy.Request) {
 	t.Helper()
 	caller, ok := callers[c.Caller]
 	if c.Caller == "" {
-		caller, ok = callers["alice"], true
+		caller, ok = callers["amber"], true
 	}
 	if !ok {
 		t.Fatalf("no caller %q", c.Caller)

@@ -176,11 +176,11 @@ func TestInspection(t *testing.T) {
 }
 
 func TestMapPrincipals(t *testing.T) {
-	const text = `{"Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::111122223333:user/dev/alice","*"],"Service":"lambda.amazonaws.com"},"Action":"ecr:Put*"},` +
+	const text = `{"Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::111122223333:user/dev/amber","*"],"Service":"lambda.amazonaws.com"},"Action":"ecr:Put*"},` +
 		`{"Effect":"Deny","NotPrincipal":"*","Action":"ecr:Del*"}]}`
-	const ids = `{"Statement":[{"Effect":"Allow","Principal":{"AWS":["AIDAALICEALICEALICE1","*"],"Service":"lambda.amazonaws.com"},"Action":"ecr:Put*"},` +
+	const ids = `{"Statement":[{"Effect":"Allow","Principal":{"AWS":["AIDAAMBERAMBERAMBER1","*"],"Service":"lambda.amazonaws.com"},"Action":"ecr:Put*"},` +
 		`{"Effect":"Deny","NotPrincipal":"*","Action":"ecr:Del*"}]}`
-	const arn = "arn:aws:iam::111122223333:user/dev/alice"
+	const arn = "arn:aws:iam::111122223333:user/dev/amber"
 	swap := func(from, to string) func(policy.PrincipalRef) string {
 		return func(p policy.PrincipalRef) string {
 			if p.Value == "*" {
@@ -193,19 +193,19 @@ func TestMapPrincipals(t *testing.T) {
 		}
 	}
 	d := parse(t, text, policy.Repository)
-	mapped := d.MapPrincipals(swap(arn, "AIDAALICEALICEALICE1"))
+	mapped := d.MapPrincipals(swap(arn, "AIDAAMBERAMBERAMBER1"))
 	if mapped.JSON() != ids || d.JSON() != text {
 		t.Errorf("mapped %s, the original is now %s", mapped.JSON(), d.JSON())
 	}
-	if back := mapped.MapPrincipals(swap("AIDAALICEALICEALICE1", arn)); !reflect.DeepEqual(back, d) {
+	if back := mapped.MapPrincipals(swap("AIDAAMBERAMBERAMBER1", arn)); !reflect.DeepEqual(back, d) {
 		t.Errorf("mapped back: %s", back.JSON())
 	}
 	single := parse(t, `{"Statement":{"Effect":"Allow","Principal":{"AWS":"`+arn+`"},"Action":"ecr:*"}}`, policy.Repository)
 	decide := func(d *policy.Document) policy.Decision {
 		return policy.Decide(&policy.Sources{Resource: []policy.Named{{Name: "p", Document: d}}},
-			&policy.Request{Action: "ecr:PutImage", Resource: mine, Caller: callers["alice"]})
+			&policy.Request{Action: "ecr:PutImage", Resource: mine, Caller: callers["amber"]})
 	}
-	if !decide(single).Allowed || !decide(single.MapPrincipals(swap(arn, "AIDAALICEALICEALICE1"))).Allowed {
+	if !decide(single).Allowed || !decide(single.MapPrincipals(swap(arn, "AIDAAMBERAMBERAMBER1"))).Allowed {
 		t.Error("the user is not recognised before or after")
 	}
 	// A deleted user whose name somebody else took is nobody.

@@ -33,9 +33,9 @@ var (
 		"arn:aws:ecr:*:*:repository/team${*}", "arn:aws:s3:::bucket", "arn:aws:ecr:eu-west-1:*:team/app",
 	}
 	somePrincipals = []string{
-		"*", "111122223333", "arn:aws:iam::111122223333:root", "444455556666", "arn:aws:iam::111122223333:user/dev/alice", "AIDAALICEALICEALICE1",
+		"*", "111122223333", "arn:aws:iam::111122223333:root", "444455556666", "arn:aws:iam::111122223333:user/dev/amber", "AIDAAMBERAMBERAMBER1",
 		"arn:aws:iam::111122223333:role/ci/builder", "arn:aws:sts::111122223333:assumed-role/builder/ci-7", "AROABUILDERBUILDER01",
-		"arn:aws:sts::111122223333:federated-user/helen", "arn:aws:iam::444455556666:user/carol", "arn:aws:iam::444455556666:role/deployer",
+		"arn:aws:sts::111122223333:federated-user/helen", "arn:aws:iam::444455556666:user/cedar", "arn:aws:iam::444455556666:role/deployer",
 	}
 	someConditions = []struct {
 		operator string
@@ -343,7 +343,7 @@ func FuzzParse(f *testing.F) {
 		}
 		roundTrip(t, d, g)
 		p := []policy.Named{{Name: "p", Document: d}}
-		r := &policy.Request{Action: "ecr:PutImage", Resource: mine, Caller: callers["alice"], Context: table{"aws:username": {"alice"}}}
+		r := &policy.Request{Action: "ecr:PutImage", Resource: mine, Caller: callers["amber"], Context: table{"aws:username": {"amber"}}}
 		for _, s := range []*policy.Sources{{Identity: p}, {Resource: p}} {
 			if got, want := policy.Decide(s, r), referenceDecide(s, r); got != want {
 				t.Fatalf("Decide %+v, reference %+v: %s", got, want, text)

@@ -42,7 +42,7 @@ import (
 
 const (
 	account = name.AccountID("111111111111")
-	bobID   = "AIDABOBBOBBOBBOBBOBBO"
+	bayID   = "AIDABAYBAYBAYBAYBAYBO"
 	arns    = "arn:aws:iam::111111111111:"
 )
 
@@ -100,12 +100,12 @@ var keyID = regexp.MustCompile(`Credential=([^/]+)/`)
 func (s *server) Authenticate(_ context.Context, r *http.Request, _ []byte) (sigv4.Result, error) {
 	who := map[string]principal.Principal{
 		"root": principal.Root(account),
-		"bob":  {Account: account, ARN: arns + "user/dev/Bob", ID: bobID, Entity: bobID},
-		"token": {Account: account, ARN: arns + "user/dev/Bob", ID: bobID, Entity: bobID,
+		"bay":  {Account: account, ARN: arns + "user/dev/Bay", ID: bayID, Entity: bayID},
+		"token": {Account: account, ARN: arns + "user/dev/Bay", ID: bayID, Entity: bayID,
 			Session: &principal.Session{Kind: principal.TokenSession}},
 		"role": {Account: account, ARN: "arn:aws:sts::111111111111:assumed-role/Ops/me", ID: "AROA:me", Entity: "AROA",
 			Session: &principal.Session{Kind: principal.RoleSession}},
-		"federated": {Account: account, ARN: "arn:aws:sts::111111111111:federated-user/me", ID: "111111111111:me", Entity: bobID,
+		"federated": {Account: account, ARN: "arn:aws:sts::111111111111:federated-user/me", ID: "111111111111:me", Entity: bayID,
 			Session: &principal.Session{Kind: principal.FederatedSession}},
 	}[keyID.FindStringSubmatch(r.Header.Get("Authorization"))[1]]
 	return sigv4.Result{Principal: who, Region: "us-east-1", Service: "iam"}, nil
@@ -130,14 +130,14 @@ func start(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	err = db.Update(ctx, func(tx *sqldb.Tx) error {
-		for _, u := range [][4]string{{bobID, "Bob", "bob", "/dev/"}, {"AIDAEVEEVEEVEEVEEVEEV", "eve", "eve", "/"}} {
+		for _, u := range [][4]string{{bayID, "Bay", "bay", "/dev/"}, {"AIDAEVEEVEEVEEVEEVEEV", "elm", "elm", "/"}} {
 			_, err := tx.Exec(ctx, `INSERT INTO iam_entity (id, account_id, kind, name, name_key, path, created_at) VALUES ($1, $2, 'user', $3, $4, $5, $6)`,
 				u[0], string(account), u[1], u[2], u[3], s.clk.Now().UnixMicro())
 			if err != nil {
 				return err
 			}
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO iam_tag (owner, key_fold, tag_key, tag_value) VALUES ($1, 'team', 'Team', 'red')`, bobID)
+		_, err := tx.Exec(ctx, `INSERT INTO iam_tag (owner, key_fold, tag_key, tag_value) VALUES ($1, 'team', 'Team', 'red')`, bayID)
 		return err
 	})
 	if err != nil {

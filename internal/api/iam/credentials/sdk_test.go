@@ -29,10 +29,10 @@ func TestAccessKeys(t *testing.T) {
 		named  *string
 		shown  string
 	}{
-		"a user's own":               {s.as("bob"), nil, "Bob"},
-		"another's":                  {s.as("root"), str("EVE"), "eve"},
+		"a user's own":               {s.as("bay"), nil, "Bay"},
+		"another's":                  {s.as("root"), str("ELM"), "elm"},
 		"the root user's own":        {s.as("root"), nil, string(account)},
-		"a user's, with the session": {s.as("token"), nil, "Bob"},
+		"a user's, with the session": {s.as("token"), nil, "Bay"},
 	} {
 		t.Run(who, func(t *testing.T) {
 			made := ok(c.client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: c.named}))(t).AccessKey
@@ -85,11 +85,11 @@ func TestAccessKeys(t *testing.T) {
 			}
 		})
 	}
-	_, err := s.as("root").CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: str("mallory")})
-	wants(t, err, "NoSuchEntity", "The user with name mallory cannot be found.")
-	_, err = s.as("bob").ListAccessKeys(ctx, &iam.ListAccessKeysInput{Marker: str("***")})
+	_, err := s.as("root").CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: str("mallows")})
+	wants(t, err, "NoSuchEntity", "The user with name mallows cannot be found.")
+	_, err = s.as("bay").ListAccessKeys(ctx, &iam.ListAccessKeysInput{Marker: str("***")})
 	wants(t, err, "ValidationError", "Invalid Marker.")
-	_, err = s.as("bob").GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: str("AKIAUNKNOWNUNKNOWN00")})
+	_, err = s.as("bay").GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: str("AKIAUNKNOWNUNKNOWN00")})
 	wants(t, err, "NoSuchEntity", "The Access Key with id AKIAUNKNOWNUNKNOWN00 cannot be found.")
 }
 
@@ -105,42 +105,42 @@ func TestCallersWithoutAUser(t *testing.T) {
 		wants(t, err, "ValidationError", text)
 		_, err = c.ChangePassword(ctx, &iam.ChangePasswordInput{OldPassword: str("a"), NewPassword: str("b")})
 		wants(t, err, "ValidationError", text)
-		ok(c.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: str("Bob")}))(t)
+		ok(c.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: str("Bay")}))(t)
 	}
 	// Only the root user calls itself by the account's number.
-	_, err := s.as("bob").ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: str(string(account))})
+	_, err := s.as("bay").ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: str(string(account))})
 	wants(t, err, "NoSuchEntity", "The user with name 111111111111 cannot be found.")
 	ok(s.as("root").ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: str(string(account))}))(t)
 }
 
 func TestPasswords(t *testing.T) {
 	s, ctx := start(t), t.Context()
-	root, bob := s.as("root"), s.as("bob")
+	root, bay := s.as("root"), s.as("bay")
 	_, err := root.GetAccountPasswordPolicy(ctx, &iam.GetAccountPasswordPolicyInput{})
 	wants(t, err, "NoSuchEntity", "The Password Policy with domain name 111111111111 cannot be found.")
 	_, err = root.DeleteAccountPasswordPolicy(ctx, &iam.DeleteAccountPasswordPolicyInput{})
 	wants(t, err, "NoSuchEntity", "The Password Policy with domain name 111111111111 cannot be found.")
 
-	_, err = root.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: str("bob"), Password: str("weak")})
+	_, err = root.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: str("bay"), Password: str("weak")})
 	wants(t, err, "PasswordPolicyViolation", "Password should have a minimum length of 8, Password should meet 2 more of the following requirements: "+
 		"Password should have at least one uppercase letter, Password should have at least one number, Password should have at least one symbol")
-	_, err = root.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: str("bob")})
+	_, err = root.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: str("bay")})
 	wants(t, err, "ValidationError", "1 validation error detected: Value null at 'password' failed to satisfy constraint: Member must not be null")
 	_, err = root.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{Password: str("Secret-11")})
 	wants(t, err, "InvalidUserType", "Only IAM users have a login profile. Specify the name of one.")
-	made := ok(root.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: str("bob"), Password: str("Secret-11"), PasswordResetRequired: true}))(t).LoginProfile
-	if *made.UserName != "Bob" || !made.PasswordResetRequired || !made.CreateDate.Equal(s.clk.Now()) {
+	made := ok(root.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: str("bay"), Password: str("Secret-11"), PasswordResetRequired: true}))(t).LoginProfile
+	if *made.UserName != "Bay" || !made.PasswordResetRequired || !made.CreateDate.Equal(s.clk.Now()) {
 		t.Errorf("%+v", made)
 	}
-	_, err = root.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: str("bob"), Password: str("Secret-11")})
-	wants(t, err, "EntityAlreadyExists", "Login Profile for user Bob already exists.")
-	ok(root.UpdateLoginProfile(ctx, &iam.UpdateLoginProfileInput{UserName: str("bob"), Password: str("Secret-22"), PasswordResetRequired: sdk.Bool(false)}))(t)
-	if got := ok(bob.GetLoginProfile(ctx, &iam.GetLoginProfileInput{}))(t).LoginProfile; *got.UserName != "Bob" || got.PasswordResetRequired {
+	_, err = root.CreateLoginProfile(ctx, &iam.CreateLoginProfileInput{UserName: str("bay"), Password: str("Secret-11")})
+	wants(t, err, "EntityAlreadyExists", "Login Profile for user Bay already exists.")
+	ok(root.UpdateLoginProfile(ctx, &iam.UpdateLoginProfileInput{UserName: str("bay"), Password: str("Secret-22"), PasswordResetRequired: sdk.Bool(false)}))(t)
+	if got := ok(bay.GetLoginProfile(ctx, &iam.GetLoginProfileInput{}))(t).LoginProfile; *got.UserName != "Bay" || got.PasswordResetRequired {
 		t.Errorf("%+v", got)
 	}
-	_, err = bob.ChangePassword(ctx, &iam.ChangePasswordInput{OldPassword: str("Secret-11"), NewPassword: str("Secret-33")})
+	_, err = bay.ChangePassword(ctx, &iam.ChangePasswordInput{OldPassword: str("Secret-11"), NewPassword: str("Secret-33")})
 	wants(t, err, "AccessDenied", "The old password was incorrect.")
-	ok(bob.ChangePassword(ctx, &iam.ChangePasswordInput{OldPassword: str("Secret-22"), NewPassword: str("Secret-33")}))(t)
+	ok(bay.ChangePassword(ctx, &iam.ChangePasswordInput{OldPassword: str("Secret-22"), NewPassword: str("Secret-33")}))(t)
 	_, err = root.ChangePassword(ctx, &iam.ChangePasswordInput{OldPassword: str("Secret-22"), NewPassword: str("Secret-33")})
 	wants(t, err, "InvalidUserType", "Only IAM Users can change their own password.")
 
@@ -158,16 +158,16 @@ func TestPasswords(t *testing.T) {
 		!p.AllowUsersToChangePassword || !p.ExpirePasswords || *p.MaxPasswordAge != 90 || *p.PasswordReusePrevention != 5 || !*p.HardExpiry {
 		t.Errorf("%+v", p)
 	}
-	_, err = bob.ChangePassword(ctx, &iam.ChangePasswordInput{OldPassword: str("Secret-33"), NewPassword: str("short")})
+	_, err = bay.ChangePassword(ctx, &iam.ChangePasswordInput{OldPassword: str("Secret-33"), NewPassword: str("short")})
 	wants(t, err, "PasswordPolicyViolation", "Password should have a minimum length of 12, Password should have at least one uppercase letter, "+
 		"Password should have at least one number, Password should have at least one symbol")
 	ok(root.DeleteAccountPasswordPolicy(ctx, &iam.DeleteAccountPasswordPolicyInput{}))(t)
-	ok(root.DeleteLoginProfile(ctx, &iam.DeleteLoginProfileInput{UserName: str("bob")}))(t)
-	_, err = root.DeleteLoginProfile(ctx, &iam.DeleteLoginProfileInput{UserName: str("bob")})
-	wants(t, err, "NoSuchEntity", "Login Profile for User Bob cannot be found.")
+	ok(root.DeleteLoginProfile(ctx, &iam.DeleteLoginProfileInput{UserName: str("bay")}))(t)
+	_, err = root.DeleteLoginProfile(ctx, &iam.DeleteLoginProfileInput{UserName: str("bay")})
+	wants(t, err, "NoSuchEntity", "Login Profile for User Bay cannot be found.")
 
 	// Nothing of all that stands in the trail, nor what the model refused.
-	_, err = root.UpdateLoginProfile(ctx, &iam.UpdateLoginProfileInput{UserName: str("bob"), Password: str("Secret-\u0107")})
+	_, err = root.UpdateLoginProfile(ctx, &iam.UpdateLoginProfileInput{UserName: str("bay"), Password: str("Secret-\u0107")})
 	if err == nil || strings.Contains(err.Error(), "Secret") {
 		t.Errorf("got %v", err)
 	}
@@ -225,30 +225,33 @@ func (s *server) newDevice(t *testing.T, c *iam.Client, deviceName string) (seri
 
 func TestDevices(t *testing.T) {
 	s, ctx := start(t), t.Context()
-	root, bob := s.as("root"), s.as("bob")
-	serial, code := s.newDevice(t, bob, "Bob")
-	if *serial != arns+"mfa/Bob" {
+	root, bay := s.as("root"), s.as("bay")
+	serial, code := s.newDevice(t, bay, "Bay")
+	if *serial != arns+"mfa/Bay" {
 		t.Errorf("%s", *serial)
 	}
-	_, err := bob.CreateVirtualMFADevice(ctx, &iam.CreateVirtualMFADeviceInput{VirtualMFADeviceName: str("Bob")})
+	_, err := bay.CreateVirtualMFADevice(ctx, &iam.CreateVirtualMFADeviceInput{VirtualMFADeviceName: str("Bay")})
 	wants(t, err, "EntityAlreadyExists", "MFADevice entity at the same path and name already exists.")
-	enable := &iam.EnableMFADeviceInput{UserName: str("Bob"), SerialNumber: serial, AuthenticationCode1: code(0), AuthenticationCode2: code(0)}
-	_, err = bob.EnableMFADevice(ctx, enable)
+	enable := &iam.EnableMFADeviceInput{UserName: str("Bay"), SerialNumber: serial, AuthenticationCode1: code(0), AuthenticationCode2: code(0)}
+	_, err = bay.EnableMFADevice(ctx, enable)
 	wants(t, err, "InvalidAuthenticationCode", "Authentication code for device is not valid.")
 	enable.AuthenticationCode1 = code(-1)
-	ok(bob.EnableMFADevice(ctx, enable))(t)
-	_, err = bob.EnableMFADevice(ctx, enable)
+	ok(bay.EnableMFADevice(ctx, enable))(t)
+	if trail := s.trail(); strings.Contains(trail, *enable.AuthenticationCode1) || strings.Contains(trail, *enable.AuthenticationCode2) {
+		t.Error("the audit trail holds one-time codes")
+	}
+	_, err = bay.EnableMFADevice(ctx, enable)
 	wants(t, err, "EntityAlreadyExists", "MFA Device is already in use.")
 	enabled := s.clk.Now()
-	listed := ok(bob.ListMFADevices(ctx, &iam.ListMFADevicesInput{}))(t).MFADevices
-	if len(listed) != 1 || *listed[0].UserName != "Bob" || *listed[0].SerialNumber != *serial || !listed[0].EnableDate.Equal(enabled) {
+	listed := ok(bay.ListMFADevices(ctx, &iam.ListMFADevicesInput{}))(t).MFADevices
+	if len(listed) != 1 || *listed[0].UserName != "Bay" || *listed[0].SerialNumber != *serial || !listed[0].EnableDate.Equal(enabled) {
 		t.Errorf("%+v", listed)
 	}
-	_, err = bob.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: serial})
+	_, err = bay.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: serial})
 	wants(t, err, "DeleteConflict", "VirtualMFADevice with serial number "+*serial+" is enabled. Deactivate it first.")
 	s.clk.Advance(10 * totp.Period)
-	ok(bob.ResyncMFADevice(ctx, &iam.ResyncMFADeviceInput{UserName: str("Bob"), SerialNumber: serial, AuthenticationCode1: code(3), AuthenticationCode2: code(4)}))(t)
-	_, err = bob.ResyncMFADevice(ctx, &iam.ResyncMFADeviceInput{UserName: str("Bob"), SerialNumber: serial, AuthenticationCode1: code(3), AuthenticationCode2: code(4)})
+	ok(bay.ResyncMFADevice(ctx, &iam.ResyncMFADeviceInput{UserName: str("Bay"), SerialNumber: serial, AuthenticationCode1: code(3), AuthenticationCode2: code(4)}))(t)
+	_, err = bay.ResyncMFADevice(ctx, &iam.ResyncMFADeviceInput{UserName: str("Bay"), SerialNumber: serial, AuthenticationCode1: code(3), AuthenticationCode2: code(4)})
 	wants(t, err, "InvalidAuthenticationCode", "Authentication code for device is not valid.")
 
 	// The root user's, by the name of AWS's console and by another one.
@@ -256,7 +259,7 @@ func TestDevices(t *testing.T) {
 	ok(root.EnableMFADevice(ctx, &iam.EnableMFADeviceInput{UserName: str("anything"), SerialNumber: rootSerial, AuthenticationCode1: rootCode(-1), AuthenticationCode2: rootCode(0)}))(t)
 	otherSerial, otherCode := s.newDevice(t, root, "safe")
 	ok(root.EnableMFADevice(ctx, &iam.EnableMFADeviceInput{UserName: str(string(account)), SerialNumber: otherSerial, AuthenticationCode1: otherCode(-1), AuthenticationCode2: otherCode(0)}))(t)
-	_, err = bob.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{UserName: str("Bob"), SerialNumber: rootSerial})
+	_, err = bay.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{UserName: str("Bay"), SerialNumber: rootSerial})
 	wants(t, err, "NoSuchEntity", "MFA Device invalid for user.")
 	listed = ok(root.ListMFADevices(ctx, &iam.ListMFADevicesInput{}))(t).MFADevices
 	if len(listed) != 2 || *listed[0].SerialNumber != *rootSerial || *listed[1].SerialNumber != *otherSerial || *listed[0].UserName != string(account) {
@@ -287,7 +290,7 @@ func TestDevices(t *testing.T) {
 	if got := serials(list(types.AssignmentStatusTypeUnassigned)); !slices.Equal(got, []string{*unused}) {
 		t.Errorf("unassigned: %v", got)
 	}
-	if u := all[0].User; *u.Arn != arns+"user/dev/Bob" || *u.UserId != bobID || *u.UserName != "Bob" || *u.Path != "/dev/" || !all[0].EnableDate.Equal(enabled) ||
+	if u := all[0].User; *u.Arn != arns+"user/dev/Bay" || *u.UserId != bayID || *u.UserName != "Bay" || *u.Path != "/dev/" || !all[0].EnableDate.Equal(enabled) ||
 		all[0].Base32StringSeed != nil || all[0].QRCodePNG != nil {
 		t.Errorf("%+v", all[0])
 	}
@@ -298,9 +301,9 @@ func TestDevices(t *testing.T) {
 		t.Errorf("%+v", all[3])
 	}
 
-	ok(bob.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{SerialNumber: serial}))(t)
-	ok(bob.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: serial}))(t)
-	_, err = bob.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: serial})
+	ok(bay.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{SerialNumber: serial}))(t)
+	ok(bay.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: serial}))(t)
+	_, err = bay.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: serial})
 	wants(t, err, "NoSuchEntity", "VirtualMFADevice with serial number "+*serial+" doesn't exist.")
 	ok(root.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{SerialNumber: otherSerial}))(t)
 	ok(root.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{UserName: str("anything"), SerialNumber: rootSerial}))(t)

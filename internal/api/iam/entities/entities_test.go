@@ -43,18 +43,18 @@ func TestUsers(t *testing.T) {
 	w.refused(err, "ValidationError", 400, "")
 	_, err = w.CreateUser(ctx, &iam.CreateUserInput{UserName: sdk.String("b"), Tags: []types.Tag{tag("k", ""), tag("K", "")}})
 	w.refused(err, "InvalidInput", 400, "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
-	got(w.UpdateUser(ctx, &iam.UpdateUserInput{UserName: sdk.String("Ann"), NewUserName: sdk.String("Eve"), NewPath: sdk.String("/new/")}))(t)
-	if read = got(w.GetUser(ctx, &iam.GetUserInput{UserName: sdk.String("eve")}))(t).User; *read.UserId != *made.UserId || *read.Arn != arn+"user/new/Eve" {
+	got(w.UpdateUser(ctx, &iam.UpdateUserInput{UserName: sdk.String("Ann"), NewUserName: sdk.String("Elm"), NewPath: sdk.String("/new/")}))(t)
+	if read = got(w.GetUser(ctx, &iam.GetUserInput{UserName: sdk.String("elm")}))(t).User; *read.UserId != *made.UserId || *read.Arn != arn+"user/new/Elm" {
 		t.Errorf("%+v", read)
 	}
-	for _, name := range []string{"zoe", "Bob"} {
+	for _, name := range []string{"zoe", "Bay"} {
 		got(w.CreateUser(ctx, &iam.CreateUserInput{UserName: &name}))(t)
 	}
 	all := got(w.ListUsers(ctx, &iam.ListUsersInput{}))(t)
-	if len(all.Users) != 3 || all.IsTruncated || all.Marker != nil || *all.Users[0].UserName != "Bob" || all.Users[1].Tags != nil || all.Users[1].PermissionsBoundary != nil {
+	if len(all.Users) != 3 || all.IsTruncated || all.Marker != nil || *all.Users[0].UserName != "Bay" || all.Users[1].Tags != nil || all.Users[1].PermissionsBoundary != nil {
 		t.Errorf("%+v", all)
 	}
-	if some := got(w.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: sdk.String("/n")}))(t); len(some.Users) != 1 || *some.Users[0].UserName != "Eve" {
+	if some := got(w.ListUsers(ctx, &iam.ListUsersInput{PathPrefix: sdk.String("/n")}))(t); len(some.Users) != 1 || *some.Users[0].UserName != "Elm" {
 		t.Errorf("%+v", some)
 	}
 	var paged []string
@@ -64,7 +64,7 @@ func TestUsers(t *testing.T) {
 			paged = append(paged, *u.UserName)
 		}
 	}
-	if fmt.Sprint(paged) != "[Bob Eve zoe]" {
+	if fmt.Sprint(paged) != "[Bay Elm zoe]" {
 		t.Error(paged)
 	}
 	for _, bad := range []string{"x", "!", "MjphYg", "MTphAA", "MTph_w"} { // not base64 twice, not ours, NUL, not UTF-8
@@ -75,7 +75,7 @@ func TestUsers(t *testing.T) {
 	_, err = w.GetUser(ctx, &iam.GetUserInput{UserName: sdk.String("zoe")})
 	w.refused(err, "NoSuchEntity", 404, "The user with name zoe cannot be found.")
 	w.forbid = "iam:DeleteUser"
-	_, err = w.DeleteUser(ctx, &iam.DeleteUserInput{UserName: sdk.String("Bob")})
+	_, err = w.DeleteUser(ctx, &iam.DeleteUserInput{UserName: sdk.String("Bay")})
 	w.refused(err, "AccessDenied", 403, "")
 }
 
@@ -114,7 +114,7 @@ func TestGroups(t *testing.T) {
 	if *empty.Group.GroupName != "Red" || empty.Users == nil || len(empty.Users) != 0 || empty.IsTruncated {
 		t.Errorf("%+v", empty)
 	}
-	for _, name := range []string{"ann", "Bob", "cid"} {
+	for _, name := range []string{"ann", "Bay", "cid"} {
 		got(w.CreateUser(ctx, &iam.CreateUserInput{UserName: &name}))(t)
 		got(w.AddUserToGroup(ctx, &iam.AddUserToGroupInput{GroupName: sdk.String("RED"), UserName: &name}))(t)
 	}
@@ -125,7 +125,7 @@ func TestGroups(t *testing.T) {
 			users = append(users, *u.UserName)
 		}
 	}
-	if fmt.Sprint(users) != "[ann Bob cid]" {
+	if fmt.Sprint(users) != "[ann Bay cid]" {
 		t.Error(users)
 	}
 	for _, name := range []string{"blue", "Green"} {

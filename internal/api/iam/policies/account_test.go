@@ -44,7 +44,7 @@ func TestAccountSummary(t *testing.T) {
 		_, err := w.CreatePolicyVersion(ctx, &iam.CreatePolicyVersionInput{PolicyArn: new(push), PolicyDocument: new(document)})
 		ok(t, err)
 		w.entity(t, entity.User, "/", "ann")
-		w.entity(t, entity.User, "/", "bob")
+		w.entity(t, entity.User, "/", "bay")
 		w.entity(t, entity.Group, "/", "devs")
 		w.entity(t, entity.Role, "/", "ci")
 		if err := db.Update(ctx, func(tx *sqldb.Tx) error {
@@ -147,7 +147,7 @@ func TestAuthorizationDetails(t *testing.T) {
 		_, err = w.CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: new("Unused"), PolicyDocument: new(document)})
 		ok(t, err)
 		ann := w.entity(t, entity.User, "/", "ann", entity.Tag{Key: "team", Value: "a b"})
-		w.entity(t, entity.User, "/", "bob")
+		w.entity(t, entity.User, "/", "bay")
 		devs, ops := w.entity(t, entity.Group, "/", "devs"), w.entity(t, entity.Group, "/g/", "Ops")
 		ci := w.entity(t, entity.Role, "/r/", "ci", entity.Tag{Key: "k", Value: "v"})
 		// The trust policy, which names ann, follows.
@@ -166,7 +166,7 @@ func TestAuthorizationDetails(t *testing.T) {
 		shown := strings.Replace(trust, "user/ann", "user/x/Ann", 1)
 		want := []string{
 			"user arn:aws:iam::111111111111:user/x/Ann [devs Ops]own=" + document + ";Push " + push + ";AdministratorAccess " + admin + ";team=a b;",
-			"user arn:aws:iam::111111111111:user/bob []",
+			"user arn:aws:iam::111111111111:user/bay []",
 			"group arn:aws:iam::111111111111:group/devs theirs=" + document + ";",
 			"group arn:aws:iam::111111111111:group/g/Ops AmazonEC2ContainerRegistryReadOnly " + readOnly + ";",
 			"role arn:aws:iam::111111111111:role/r/ci " + shown + "Push " + push + ";PermissionsBoundaryPolicy " + push + "k=v;",

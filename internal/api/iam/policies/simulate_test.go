@@ -137,7 +137,7 @@ func TestSimulateCustomPolicy(t *testing.T) {
 		{"both", iam.SimulateCustomPolicyInput{PolicyInputList: []string{allow}, ResourcePolicy: named(annIs), CallerArn: new(annIs), ActionNames: []string{"ecr:PutImage"}}, []string{
 			"ecr:PutImage *: allowed [R:ResourcePolicy PolicyInputList.1] missing []",
 		}},
-		{"another caller", iam.SimulateCustomPolicyInput{PolicyInputList: []string{deny}, ResourcePolicy: named(annIs), CallerArn: new("arn:aws:iam::111111111111:user/bob"), ActionNames: []string{"ecr:PutImage"}}, []string{
+		{"another caller", iam.SimulateCustomPolicyInput{PolicyInputList: []string{deny}, ResourcePolicy: named(annIs), CallerArn: new("arn:aws:iam::111111111111:user/bay"), ActionNames: []string{"ecr:PutImage"}}, []string{
 			"ecr:PutImage *: implicitDeny [] missing []",
 		}},
 		{"across accounts", iam.SimulateCustomPolicyInput{PolicyInputList: []string{allow}, ResourcePolicy: named(annIs), CallerArn: new(annIs), ActionNames: []string{"ecr:PutImage"}, ResourceArns: []string{there}}, []string{
@@ -163,7 +163,7 @@ func TestSimulateCustomPolicy(t *testing.T) {
 		{"AWS's own resources", iam.SimulateCustomPolicyInput{PolicyInputList: []string{statements(statement("Allow", "iam:*", "*"))}, ActionNames: []string{"iam:GetPolicy"}, ResourceArns: []string{admin}}, []string{
 			"iam:GetPolicy iam::aws:policy/AdministratorAccess: allowed [PolicyInputList.1] missing [] map[] | allowed [PolicyInputList.1] missing []",
 		}},
-		{"a trust policy", iam.SimulateCustomPolicyInput{PolicyInputList: []string{statements(statement("Allow", "*", "*"))}, CallerArn: new("arn:aws:iam::111111111111:user/bob"),
+		{"a trust policy", iam.SimulateCustomPolicyInput{PolicyInputList: []string{statements(statement("Allow", "*", "*"))}, CallerArn: new("arn:aws:iam::111111111111:user/bay"),
 			ResourcePolicy: new(trust), ActionNames: []string{"sts:AssumeRole"}, ResourceArns: []string{"arn:aws:iam::111111111111:role/ci"}}, []string{
 			"sts:AssumeRole iam::111111111111:role/ci: implicitDeny [] missing [] map[] | implicitDeny [] missing []",
 		}},
@@ -277,7 +277,7 @@ func TestSimulatePrincipalPolicy(t *testing.T) {
 			{"with one more policy", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), ActionNames: []string{"ecr:DeleteRepository"}, PolicyInputList: []string{document}}, []string{
 				"ecr:DeleteRepository *: allowed [PolicyInputList.1] missing []",
 			}},
-			{"in another's name", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), CallerArn: new("arn:aws:iam::111111111111:user/bob"), ActionNames: []string{"ecr:PutImage"}}, []string{
+			{"in another's name", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), CallerArn: new("arn:aws:iam::111111111111:user/bay"), ActionNames: []string{"ecr:PutImage"}}, []string{
 				"ecr:PutImage *: implicitDeny [] missing [aws:principaltag/team aws:userid]",
 			}},
 			{"other tags", iam.SimulatePrincipalPolicyInput{PolicySourceArn: new(annIs), ActionNames: []string{"ecr:PutImage"}, ContextEntries: []types.ContextEntry{entry("aws:PrincipalTag/Team", types.ContextKeyTypeEnumString, "b")}}, []string{

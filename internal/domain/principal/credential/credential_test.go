@@ -22,13 +22,13 @@ func TestMain(m *testing.M) { sqldbtest.Main(m) }
 const (
 	account = name.AccountID("111111111111")
 	other   = name.AccountID("222222222222")
-	bobID   = "AIDABOBBOBBOBBOBBOBBO"
+	bayID   = "AIDABAYBAYBAYBAYBAYBO"
 	eveID   = "AIDAEVEEVEEVEEVEEVEEV"
 )
 
 var (
-	bob  = credential.Owner{Name: "Bob"}
-	eve  = credential.Owner{Name: "eve"}
+	bay  = credential.Owner{Name: "Bay"}
+	elm  = credential.Owner{Name: "elm"}
 	root = credential.Owner{}
 )
 
@@ -39,7 +39,7 @@ type world struct {
 	clk        *clock.Fake
 }
 
-// open makes two accounts with a user Bob each, and eve in the first.
+// open makes two accounts with a user Bay each, and elm in the first.
 func open(t *testing.T, db *sqldb.DB) world {
 	t.Helper()
 	ctx := t.Context()
@@ -61,9 +61,9 @@ func open(t *testing.T, db *sqldb.DB) world {
 			t.Fatal(err)
 		}
 	}
-	w.user(t, account, bobID, "Bob", "/dev/")
-	w.user(t, account, eveID, "eve", "/")
-	w.user(t, other, "AIDAOTHEROTHEROTHEROT", "Bob", "/")
+	w.user(t, account, bayID, "Bay", "/dev/")
+	w.user(t, account, eveID, "elm", "/")
+	w.user(t, other, "AIDAOTHEROTHEROTHEROT", "Bay", "/")
 	return w
 }
 
@@ -104,10 +104,10 @@ func refused(t *testing.T, err error, code errs.Code, text string) {
 func TestUser(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := open(t, db), t.Context()
-		w.exec(t, `INSERT INTO iam_tag (owner, key_fold, tag_key, tag_value) VALUES ($1, 'team', 'Team', 'red')`, bobID)
-		for _, owner := range []credential.Owner{{Name: "bob"}, {Name: "BOB"}, {ID: bobID}} {
+		w.exec(t, `INSERT INTO iam_tag (owner, key_fold, tag_key, tag_value) VALUES ($1, 'team', 'Team', 'red')`, bayID)
+		for _, owner := range []credential.Owner{{Name: "bay"}, {Name: "BAY"}, {ID: bayID}} {
 			u, err := w.User(ctx, account, owner)
-			if err != nil || u.ID != bobID || u.Name != "Bob" || u.Path != "/dev/" || u.ARN(account) != "arn:aws:iam::111111111111:user/dev/Bob" ||
+			if err != nil || u.ID != bayID || u.Name != "Bay" || u.Path != "/dev/" || u.ARN(account) != "arn:aws:iam::111111111111:user/dev/Bay" ||
 				len(u.Tags) != 1 || u.Tags[0].Key != "Team" || u.Tags[0].Value != "red" || !u.CreatedAt.Equal(w.clk.Now()) {
 				t.Errorf("%+v: %+v %v", owner, u, err)
 			}
@@ -115,10 +115,10 @@ func TestUser(t *testing.T) {
 		if u, err := w.User(ctx, account, root); err != nil || !u.IsRoot() || u.ARN(account) != "arn:aws:iam::111111111111:root" {
 			t.Errorf("root: %+v %v", u, err)
 		}
-		_, err := w.User(ctx, account, credential.Owner{Name: "mallory"})
-		refused(t, err, errs.EntityNotFound, "The user with name mallory cannot be found.")
-		_, err = w.User(ctx, other, credential.Owner{ID: bobID})
-		refused(t, err, errs.EntityNotFound, "The user with name "+bobID+" cannot be found.")
+		_, err := w.User(ctx, account, credential.Owner{Name: "mallows"})
+		refused(t, err, errs.EntityNotFound, "The user with name mallows cannot be found.")
+		_, err = w.User(ctx, other, credential.Owner{ID: bayID})
+		refused(t, err, errs.EntityNotFound, "The user with name "+bayID+" cannot be found.")
 		_, err = w.User(ctx, "999999999999", root)
 		refused(t, err, errs.EntityNotFound, "The account with id 999999999999 cannot be found.")
 	})
@@ -127,7 +127,7 @@ func TestUser(t *testing.T) {
 func TestAccessKeys(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := open(t, db), t.Context()
-		for _, owner := range []credential.Owner{bob, root} {
+		for _, owner := range []credential.Owner{bay, root} {
 			one, err := w.CreateAccessKey(ctx, account, owner)
 			if err != nil || !strings.HasPrefix(one.ID, "AKIA") || len(one.Secret) != 40 || !one.Active || one.UserName != owner.Name || !one.CreatedAt.Equal(w.clk.Now()) {
 				t.Fatalf("%+v %v", one, err)
@@ -161,8 +161,8 @@ func TestAccessKeys(t *testing.T) {
 				t.Errorf("%+v %v", first, err)
 			}
 			missing := "The Access Key with id " + one.ID + " cannot be found."
-			refused(t, w.SetAccessKey(ctx, account, eve, one.ID, true), errs.EntityNotFound, missing)
-			refused(t, w.DeleteAccessKey(ctx, account, eve, one.ID), errs.EntityNotFound, missing)
+			refused(t, w.SetAccessKey(ctx, account, elm, one.ID, true), errs.EntityNotFound, missing)
+			refused(t, w.DeleteAccessKey(ctx, account, elm, one.ID), errs.EntityNotFound, missing)
 			refused(t, w.DeleteAccessKey(ctx, other, owner, one.ID), errs.EntityNotFound, missing)
 			if err := w.DeleteAccessKey(ctx, account, owner, one.ID); err != nil {
 				t.Fatal(err)
@@ -172,34 +172,34 @@ func TestAccessKeys(t *testing.T) {
 			}
 			refused(t, w.DeleteAccessKey(ctx, account, owner, one.ID), errs.EntityNotFound, missing)
 		}
-		mallory := credential.Owner{Name: "mallory"}
-		const nobody = "The user with name mallory cannot be found."
-		_, err := w.CreateAccessKey(ctx, account, mallory)
+		mallows := credential.Owner{Name: "mallows"}
+		const nobody = "The user with name mallows cannot be found."
+		_, err := w.CreateAccessKey(ctx, account, mallows)
 		refused(t, err, errs.EntityNotFound, nobody)
-		_, err = w.AccessKeys(ctx, account, mallory, "", 1)
+		_, err = w.AccessKeys(ctx, account, mallows, "", 1)
 		refused(t, err, errs.EntityNotFound, nobody)
-		refused(t, w.SetAccessKey(ctx, account, mallory, "AKIA", true), errs.EntityNotFound, nobody)
+		refused(t, w.SetAccessKey(ctx, account, mallows, "AKIA", true), errs.EntityNotFound, nobody)
 	})
 }
 
 func TestLastUsed(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := open(t, db), t.Context()
-		k, err := w.CreateAccessKey(ctx, account, bob)
+		k, err := w.CreateAccessKey(ctx, account, bay)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if u, use, err := w.LastUsed(ctx, account, k.ID); err != nil || u.Name != "Bob" || use != (credential.KeyUse{}) {
+		if u, use, err := w.LastUsed(ctx, account, k.ID); err != nil || u.Name != "Bay" || use != (credential.KeyUse{}) {
 			t.Errorf("%+v %+v %v", u, use, err)
 		}
 		w.principals.Used(k.ID, "eu-west-1", "ecr")
 		if err := w.principals.FlushUsage(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if u, use, err := w.LastUsed(ctx, account, k.ID); err != nil || u.ID != bobID || use.Region != "eu-west-1" || use.Service != "ecr" || !use.At.Equal(w.clk.Now()) {
+		if u, use, err := w.LastUsed(ctx, account, k.ID); err != nil || u.ID != bayID || use.Region != "eu-west-1" || use.Service != "ecr" || !use.At.Equal(w.clk.Now()) {
 			t.Errorf("%+v %+v %v", u, use, err)
 		}
-		if u, err := w.KeyOwner(ctx, account, k.ID); err != nil || u.ID != bobID {
+		if u, err := w.KeyOwner(ctx, account, k.ID); err != nil || u.ID != bayID {
 			t.Errorf("%+v %v", u, err)
 		}
 		_, _, err = w.LastUsed(ctx, other, k.ID)

@@ -148,33 +148,33 @@ func TestEnableDevice(t *testing.T) {
 		enable := func(owner credential.Owner, first, second string) error {
 			return w.EnableDevice(ctx, account, owner, a.serial, first, second)
 		}
-		refused(t, enable(bob, a.code(0), a.code(-1)), errs.AuthenticationCode, badPair)
-		refused(t, enable(bob, a.code(0), a.code(0)), errs.AuthenticationCode, badPair)
-		refused(t, enable(bob, a.code(-2), a.code(0)), errs.AuthenticationCode, badPair)
-		refused(t, enable(bob, a.wrong(), a.code(0)), errs.AuthenticationCode, badPair)
-		refused(t, enable(bob, a.code(-3), a.code(-2)), errs.AuthenticationCode, badPair) // a minute ago
-		refused(t, enable(bob, a.code(1), a.code(2)), errs.AuthenticationCode, badPair)
-		refused(t, enable(credential.Owner{Name: "mallory"}, a.code(-1), a.code(0)), errs.EntityNotFound, "The user with name mallory cannot be found.")
-		refused(t, w.EnableDevice(ctx, account, bob, a.serial+"x", a.code(-1), a.code(0)), errs.EntityNotFound, "VirtualMFADevice with serial number "+a.serial+"x doesn't exist.")
-		refused(t, w.EnableDevice(ctx, other, bob, a.serial, a.code(-1), a.code(0)), errs.EntityNotFound, "VirtualMFADevice with serial number "+a.serial+" doesn't exist.")
-		if err := enable(bob, a.code(-2), a.code(-1)); err != nil {
+		refused(t, enable(bay, a.code(0), a.code(-1)), errs.AuthenticationCode, badPair)
+		refused(t, enable(bay, a.code(0), a.code(0)), errs.AuthenticationCode, badPair)
+		refused(t, enable(bay, a.code(-2), a.code(0)), errs.AuthenticationCode, badPair)
+		refused(t, enable(bay, a.wrong(), a.code(0)), errs.AuthenticationCode, badPair)
+		refused(t, enable(bay, a.code(-3), a.code(-2)), errs.AuthenticationCode, badPair) // a minute ago
+		refused(t, enable(bay, a.code(1), a.code(2)), errs.AuthenticationCode, badPair)
+		refused(t, enable(credential.Owner{Name: "mallows"}, a.code(-1), a.code(0)), errs.EntityNotFound, "The user with name mallows cannot be found.")
+		refused(t, w.EnableDevice(ctx, account, bay, a.serial+"x", a.code(-1), a.code(0)), errs.EntityNotFound, "VirtualMFADevice with serial number "+a.serial+"x doesn't exist.")
+		refused(t, w.EnableDevice(ctx, other, bay, a.serial, a.code(-1), a.code(0)), errs.EntityNotFound, "VirtualMFADevice with serial number "+a.serial+" doesn't exist.")
+		if err := enable(bay, a.code(-2), a.code(-1)); err != nil {
 			t.Errorf("with slow fingers: %v", err)
 		}
-		refused(t, enable(eve, a.code(-1), a.code(0)), errs.EntityExists, "MFA Device is already in use.")
+		refused(t, enable(elm, a.code(-1), a.code(0)), errs.EntityExists, "MFA Device is already in use.")
 		refused(t, w.DeleteDevice(ctx, account, a.serial), errs.EntityInUse, "VirtualMFADevice with serial number "+a.serial+" is enabled. Deactivate it first.")
-		refused(t, w.DeactivateDevice(ctx, account, eve, a.serial), errs.EntityNotFound, "MFA Device invalid for user.")
-		refused(t, w.ResyncDevice(ctx, account, eve, a.serial, a.code(0), a.code(1)), errs.EntityNotFound, "MFA Device invalid for user.")
-		if err := w.DeactivateDevice(ctx, account, bob, a.serial); err != nil {
+		refused(t, w.DeactivateDevice(ctx, account, elm, a.serial), errs.EntityNotFound, "MFA Device invalid for user.")
+		refused(t, w.ResyncDevice(ctx, account, elm, a.serial, a.code(0), a.code(1)), errs.EntityNotFound, "MFA Device invalid for user.")
+		if err := w.DeactivateDevice(ctx, account, bay, a.serial); err != nil {
 			t.Fatal(err)
 		}
-		refused(t, w.DeactivateDevice(ctx, account, bob, a.serial), errs.EntityNotFound, "MFA Device invalid for user.")
+		refused(t, w.DeactivateDevice(ctx, account, bay, a.serial), errs.EntityNotFound, "MFA Device invalid for user.")
 		// What was seen once enables it for nobody else.
-		refused(t, enable(eve, a.code(-2), a.code(-1)), errs.AuthenticationCode, badPair)
-		refused(t, enable(eve, a.code(-1), a.code(0)), errs.AuthenticationCode, badPair)
-		if err := enable(eve, a.code(0), a.code(1)); err != nil {
+		refused(t, enable(elm, a.code(-2), a.code(-1)), errs.AuthenticationCode, badPair)
+		refused(t, enable(elm, a.code(-1), a.code(0)), errs.AuthenticationCode, badPair)
+		if err := enable(elm, a.code(0), a.code(1)); err != nil {
 			t.Errorf("for another user: %v", err)
 		}
-		if err := w.DeactivateDevice(ctx, account, eve, a.serial); err != nil {
+		if err := w.DeactivateDevice(ctx, account, elm, a.serial); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.TagDevice(ctx, account, a.serial, []tag.Tag{{Key: "k", Value: "v"}}); err != nil {
@@ -193,7 +193,7 @@ func TestEnableDevice(t *testing.T) {
 func TestDevicesPerUser(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := open(t, db), t.Context()
-		for _, owner := range []credential.Owner{bob, root} {
+		for _, owner := range []credential.Owner{bay, root} {
 			for i := range 8 {
 				w.device(t, fmt.Sprintf("%s%d", owner.Name, i)).enable(t, owner)
 			}
@@ -210,10 +210,10 @@ func TestDevicesPerUser(t *testing.T) {
 func TestListDevices(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := open(t, db), t.Context()
-		w.device(t, "a").enable(t, bob)
+		w.device(t, "a").enable(t, bay)
 		w.device(t, "b")
 		w.device(t, "root-account-mfa-device").enable(t, root)
-		gone := w.device(t, "z").enable(t, eve)
+		gone := w.device(t, "z").enable(t, elm)
 		w.exec(t, `DELETE FROM iam_entity WHERE id = $1`, eveID) // which principal/entity refuses
 		names := func(all []credential.Device, err error) string {
 			t.Helper()
@@ -239,10 +239,10 @@ func TestListDevices(t *testing.T) {
 			limit int
 			want  string
 		}{
-			{credential.AnyDevice, "", 10, "a Bob, b nobody, root-account-mfa-device root, z nobody"},
-			{credential.AnyDevice, "", 2, "a Bob, b nobody"},
+			{credential.AnyDevice, "", 10, "a Bay, b nobody, root-account-mfa-device root, z nobody"},
+			{credential.AnyDevice, "", 2, "a Bay, b nobody"},
 			{credential.AnyDevice, credential.DeviceSerial(account, "/", "b"), 10, "root-account-mfa-device root, z nobody"},
-			{credential.AssignedDevice, "", 10, "a Bob, root-account-mfa-device root"},
+			{credential.AssignedDevice, "", 10, "a Bay, root-account-mfa-device root"},
 			{credential.UnassignedDevice, "", 10, "b nobody, z nobody"},
 		} {
 			if got := names(w.Devices(ctx, account, c.which, c.after, c.limit)); got != c.want {
@@ -252,14 +252,14 @@ func TestListDevices(t *testing.T) {
 		if got := names(w.Devices(ctx, other, credential.AnyDevice, "", 10)); got != "" {
 			t.Errorf("another account: %s", got)
 		}
-		if got := names(w.UserDevices(ctx, account, bob, "", 10)); got != "a Bob" {
-			t.Errorf("Bob: %s", got)
+		if got := names(w.UserDevices(ctx, account, bay, "", 10)); got != "a Bay" {
+			t.Errorf("Bay: %s", got)
 		}
 		if got := names(w.UserDevices(ctx, account, root, "", 10)); got != "root-account-mfa-device root" {
 			t.Errorf("root: %s", got)
 		}
-		if _, err := w.UserDevices(ctx, account, eve, "", 10); !errs.Is(err, errs.EntityNotFound) {
-			t.Errorf("eve: %v", err)
+		if _, err := w.UserDevices(ctx, account, elm, "", 10); !errs.Is(err, errs.EntityNotFound) {
+			t.Errorf("elm: %v", err)
 		}
 		if err := w.DeleteDevice(ctx, account, gone.serial); err != nil {
 			t.Errorf("a device of nobody any more: %v", err)
@@ -316,14 +316,14 @@ func TestDeviceTags(t *testing.T) {
 func TestCheckCode(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := open(t, db), t.Context()
-		a := w.device(t, "phone").enable(t, bob)
-		check := func(code string) error { return w.CheckCode(ctx, account, bobID, a.serial, code) }
-		refused(t, w.CheckCode(ctx, account, bobID, "", a.code(0)), errs.AccessDenied, halfCode)
-		refused(t, w.CheckCode(ctx, account, bobID, a.serial, ""), errs.AccessDenied, halfCode)
+		a := w.device(t, "phone").enable(t, bay)
+		check := func(code string) error { return w.CheckCode(ctx, account, bayID, a.serial, code) }
+		refused(t, w.CheckCode(ctx, account, bayID, "", a.code(0)), errs.AccessDenied, halfCode)
+		refused(t, w.CheckCode(ctx, account, bayID, a.serial, ""), errs.AccessDenied, halfCode)
 		refused(t, w.CheckCode(ctx, account, eveID, a.serial, a.code(0)), errs.AccessDenied, foreign)
 		refused(t, w.CheckCode(ctx, account, "", a.serial, a.code(0)), errs.AccessDenied, foreign)
-		refused(t, w.CheckCode(ctx, other, bobID, a.serial, a.code(0)), errs.AccessDenied, foreign)
-		refused(t, w.CheckCode(ctx, account, bobID, a.serial+"x", a.code(0)), errs.AccessDenied, foreign)
+		refused(t, w.CheckCode(ctx, other, bayID, a.serial, a.code(0)), errs.AccessDenied, foreign)
+		refused(t, w.CheckCode(ctx, account, bayID, a.serial+"x", a.code(0)), errs.AccessDenied, foreign)
 		refused(t, check(a.code(-2)), errs.AccessDenied, badCode)
 		refused(t, check(a.code(2)), errs.AccessDenied, badCode)
 		refused(t, check(a.code(0)+"0"), errs.AccessDenied, badCode)
@@ -353,7 +353,7 @@ func TestCheckCode(t *testing.T) {
 			}
 		}
 		// A device that nobody has is nobody's.
-		if err := w.DeactivateDevice(ctx, account, bob, a.serial); err != nil {
+		if err := w.DeactivateDevice(ctx, account, bay, a.serial); err != nil {
 			t.Fatal(err)
 		}
 		w.clk.Advance(5 * totp.Period)
@@ -366,11 +366,11 @@ func TestCheckCode(t *testing.T) {
 func TestCodeIsTakenOnce(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := open(t, db), t.Context()
-		a := w.device(t, "phone").enable(t, bob)
+		a := w.device(t, "phone").enable(t, bay)
 		nodes := []*credential.Service{w.Service, credential.New(w.principals)}
 		results := make(chan error, 8)
 		for i := range cap(results) {
-			go func() { results <- nodes[i%2].CheckCode(ctx, account, bobID, a.serial, a.code(0)) }()
+			go func() { results <- nodes[i%2].CheckCode(ctx, account, bayID, a.serial, a.code(0)) }()
 		}
 		in := 0
 		for range cap(results) {
@@ -388,9 +388,9 @@ func TestCodeIsTakenOnce(t *testing.T) {
 
 func TestGuessing(t *testing.T) {
 	w := open(t, sqldbtest.SQLite(t))
-	a, b := w.device(t, "phone").enable(t, bob), w.device(t, "other").enable(t, bob)
+	a, b := w.device(t, "phone").enable(t, bay), w.device(t, "other").enable(t, bay)
 	check := func(a *app, code string) error {
-		return w.CheckCode(t.Context(), account, bobID, a.serial, code)
+		return w.CheckCode(t.Context(), account, bayID, a.serial, code)
 	}
 	for range 9 {
 		refused(t, check(a, a.wrong()), errs.AccessDenied, badCode)
@@ -428,50 +428,50 @@ func TestResync(t *testing.T) {
 		w, ctx := open(t, db), t.Context()
 		for i, skew := range []int64{7, -7, 118, -118} {
 			w.clk.Advance(3 * time.Hour)
-			a := w.device(t, fmt.Sprintf("phone%d", i)).enable(t, bob)
+			a := w.device(t, fmt.Sprintf("phone%d", i)).enable(t, bay)
 			w.clk.Advance(3 * time.Hour)
 			a.skew = skew
-			refused(t, w.CheckCode(ctx, account, bobID, a.serial, a.code(0)), errs.AccessDenied, badCode)
-			refused(t, w.ResyncDevice(ctx, account, bob, a.serial, a.code(0), a.code(0)), errs.AuthenticationCode, badPair)
+			refused(t, w.CheckCode(ctx, account, bayID, a.serial, a.code(0)), errs.AccessDenied, badCode)
+			refused(t, w.ResyncDevice(ctx, account, bay, a.serial, a.code(0), a.code(0)), errs.AuthenticationCode, badPair)
 			first, second := a.code(0), a.code(1)
 			w.clk.Advance(totp.Period)
-			if err := w.ResyncDevice(ctx, account, bob, a.serial, first, second); err != nil {
+			if err := w.ResyncDevice(ctx, account, bay, a.serial, first, second); err != nil {
 				t.Fatalf("by %d steps: %v", skew, err)
 			}
-			refused(t, w.ResyncDevice(ctx, account, bob, a.serial, first, second), errs.AuthenticationCode, badPair)
-			refused(t, w.CheckCode(ctx, account, bobID, a.serial, second), errs.AccessDenied, badCode)
+			refused(t, w.ResyncDevice(ctx, account, bay, a.serial, first, second), errs.AuthenticationCode, badPair)
+			refused(t, w.CheckCode(ctx, account, bayID, a.serial, second), errs.AccessDenied, badCode)
 			w.clk.Advance(10 * totp.Period)
 			for _, steps := range []int64{-1, 0, 1} {
-				if err := w.CheckCode(ctx, account, bobID, a.serial, a.code(steps)); err != nil {
+				if err := w.CheckCode(ctx, account, bayID, a.serial, a.code(steps)); err != nil {
 					t.Errorf("by %d steps, %d later: %v", skew, steps, err)
 				}
 			}
 			a.skew = 0
 			w.clk.Advance(3 * time.Hour)
-			refused(t, w.CheckCode(ctx, account, bobID, a.serial, a.code(0)), errs.AccessDenied, badCode)
-			if err := w.DeactivateDevice(ctx, account, bob, a.serial); err != nil {
+			refused(t, w.CheckCode(ctx, account, bayID, a.serial, a.code(0)), errs.AccessDenied, badCode)
+			if err := w.DeactivateDevice(ctx, account, bay, a.serial); err != nil {
 				t.Fatal(err)
 			}
 		}
-		a := w.device(t, "far").enable(t, bob)
+		a := w.device(t, "far").enable(t, bay)
 		for _, skew := range []int64{125, -125} {
 			w.clk.Advance(24 * time.Hour)
 			a.skew = skew
-			refused(t, w.ResyncDevice(ctx, account, bob, a.serial, a.code(0), a.code(1)), errs.AuthenticationCode, badPair)
+			refused(t, w.ResyncDevice(ctx, account, bay, a.serial, a.code(0), a.code(1)), errs.AuthenticationCode, badPair)
 		}
-		refused(t, w.ResyncDevice(ctx, account, bob, "nothing", "1", "2"), errs.EntityNotFound, "VirtualMFADevice with serial number nothing doesn't exist.")
+		refused(t, w.ResyncDevice(ctx, account, bay, "nothing", "1", "2"), errs.EntityNotFound, "VirtualMFADevice with serial number nothing doesn't exist.")
 	})
 }
 
 // A seed that cannot be opened is our fault, not a wrong code.
 func TestDamagedSeed(t *testing.T) {
 	w := open(t, sqldbtest.SQLite(t))
-	a := w.device(t, "phone").enable(t, bob)
+	a := w.device(t, "phone").enable(t, bay)
 	w.exec(t, `UPDATE iam_mfa_device SET seed = $1`, []byte("damaged"))
-	if err := w.CheckCode(t.Context(), account, bobID, a.serial, a.code(0)); errs.CodeOf(err) != errs.Internal {
+	if err := w.CheckCode(t.Context(), account, bayID, a.serial, a.code(0)); errs.CodeOf(err) != errs.Internal {
 		t.Errorf("got %v", err)
 	}
-	if err := w.ResyncDevice(t.Context(), account, bob, a.serial, a.code(0), a.code(1)); errs.CodeOf(err) != errs.Internal {
+	if err := w.ResyncDevice(t.Context(), account, bay, a.serial, a.code(0), a.code(1)); errs.CodeOf(err) != errs.Internal {
 		t.Errorf("got %v", err)
 	}
 }

@@ -136,26 +136,26 @@ func TestRename(t *testing.T) {
 	each(t, func(t *testing.T, w world) {
 		ctx := t.Context()
 		ann := w.must(entity.Create{Kind: entity.User, Name: "Ann", Tags: []entity.Tag{{Key: "k", Value: "v"}}})
-		w.user("Bob")
+		w.user("Bay")
 		w.must(entity.Create{Kind: entity.Group, Name: "Red"})
 		w.ok(w.AddUser(ctx, mine, "Red", "Ann"))
 		w.ok(w.PutInline(ctx, mine, entity.User, "Ann", "p", inline))
-		w.refused(w.Rename(ctx, mine, entity.User, "Ann", "BOB", ""), errs.EntityExists, "User with name BOB already exists.")
+		w.refused(w.Rename(ctx, mine, entity.User, "Ann", "BAY", ""), errs.EntityExists, "User with name BAY already exists.")
 		w.refused(w.Rename(ctx, mine, entity.User, "Cid", "Dan", ""), errs.EntityNotFound, "The user with name Cid cannot be found.")
 		w.ok(w.Rename(ctx, mine, entity.User, "ann", "ANN", "")) // only its case
-		w.ok(w.Rename(ctx, mine, entity.User, "ann", "Eve", "/new/"))
-		w.ok(w.Rename(ctx, mine, entity.User, "eve", "", ""))
-		got, err := w.Get(ctx, mine, entity.User, "eve")
-		if err != nil || got.ID != ann.ID || got.ARN() != "arn:aws:iam::111111111111:user/new/Eve" || got.Tags["k"] != "v" {
+		w.ok(w.Rename(ctx, mine, entity.User, "ann", "Elm", "/new/"))
+		w.ok(w.Rename(ctx, mine, entity.User, "elm", "", ""))
+		got, err := w.Get(ctx, mine, entity.User, "elm")
+		if err != nil || got.ID != ann.ID || got.ARN() != "arn:aws:iam::111111111111:user/new/Elm" || got.Tags["k"] != "v" {
 			t.Errorf("%+v %v", got, err)
 		}
 		_, err = w.Get(ctx, mine, entity.User, "Ann")
 		w.refused(err, errs.EntityNotFound, "The user with name Ann cannot be found.")
-		if _, document, err := w.Inline(ctx, mine, entity.User, "Eve", "p"); err != nil || document != inline {
+		if _, document, err := w.Inline(ctx, mine, entity.User, "Elm", "p"); err != nil || document != inline {
 			t.Errorf("%q %v", document, err)
 		}
 		w.ok(w.Rename(ctx, mine, entity.Group, "Red", "Blue", "/g/"))
-		if _, users, err := w.Members(ctx, mine, "blue", "", 10); err != nil || names(users) != "Eve" {
+		if _, users, err := w.Members(ctx, mine, "blue", "", 10); err != nil || names(users) != "Elm" {
 			t.Errorf("%v %v", users, err)
 		}
 	})

@@ -50,19 +50,19 @@ func TestPinnedTrust(t *testing.T) {
 		if refs := compiled.Principals(); len(refs) != 2 || refs[0] != (policy.PrincipalRef{Type: "AWS", Value: ann.ID}) {
 			t.Errorf("%v", refs)
 		}
-		w.ok(w.Rename(ctx, mine, entity.User, "ann", "eve", "/"))
-		if got := w.shown("r"); got != trusting("arn:aws:iam::111111111111:user/eve", far.ARN()) {
+		w.ok(w.Rename(ctx, mine, entity.User, "ann", "elm", "/"))
+		if got := w.shown("r"); got != trusting("arn:aws:iam::111111111111:user/elm", far.ARN()) {
 			t.Errorf("after a rename: %s", got)
 		}
-		w.ok(w.Delete(ctx, mine, entity.User, "eve"))
-		w.must(entity.Create{Kind: entity.User, Name: "eve"})
+		w.ok(w.Delete(ctx, mine, entity.User, "elm"))
+		w.must(entity.Create{Kind: entity.User, Name: "elm"})
 		if got := w.shown("r"); got != trusting(ann.ID, far.ARN()) {
 			t.Errorf("after the deletion: %s", got)
 		}
 		// What is shown then cannot be stored again, as it is with AWS.
 		w.refused(w.SetTrust(ctx, mine, "r", w.shown("r")), errs.PolicyMalformed, `Invalid principal in policy: "AWS":"`+ann.ID+`"`)
-		w.ok(w.SetTrust(ctx, mine, "R", trusting("arn:aws:iam::111111111111:user/eve", far.ID)))
-		if got := w.shown("r"); got != trusting("arn:aws:iam::111111111111:user/eve", far.ARN()) {
+		w.ok(w.SetTrust(ctx, mine, "R", trusting("arn:aws:iam::111111111111:user/elm", far.ID)))
+		if got := w.shown("r"); got != trusting("arn:aws:iam::111111111111:user/elm", far.ARN()) {
 			t.Errorf("set again: %s", got)
 		}
 		w.refused(w.SetTrust(ctx, mine, "no", anyone), errs.EntityNotFound, "The role with name no cannot be found.")

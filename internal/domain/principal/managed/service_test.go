@@ -385,13 +385,13 @@ func TestLists(t *testing.T) {
 		pull := w.make(t, account, "/team_a/", "Pull")
 		w.make(t, account, "/teamXa/", "Nobody")
 		w.make(t, other, "/", "Theirs")
-		ann, bob := w.entity(t, entity.User, "/", "Ann"), w.entity(t, entity.User, "/x/", "bob")
+		ann, bay := w.entity(t, entity.User, "/", "Ann"), w.entity(t, entity.User, "/x/", "bay")
 		group, role := w.entity(t, entity.Group, "/x/", "devs"), w.entity(t, entity.Role, "/", "ci")
-		for _, e := range []entity.Entity{ann, bob, group, role} {
+		for _, e := range []entity.Entity{ann, bay, group, role} {
 			w.attach(t, e, push)
 		}
 		w.attach(t, ann, readOnly)
-		for who, arn := range map[string]string{"Ann": push, "bob": pull} {
+		for who, arn := range map[string]string{"Ann": push, "bay": pull} {
 			if err := w.entities.SetBoundary(ctx, account, entity.User, who, arn); err != nil {
 				t.Fatal(err)
 			}
@@ -459,12 +459,12 @@ func TestLists(t *testing.T) {
 			f    managed.EntityFilter
 			want string
 		}{
-			{"all", push, managed.EntityFilter{}, "group/devs role/ci user/Ann user/bob"},
-			{"users", push, managed.EntityFilter{Kind: "user"}, "user/Ann user/bob"},
-			{"under a path", push, managed.EntityFilter{PathPrefix: "/x/"}, "group/devs user/bob"},
+			{"all", push, managed.EntityFilter{}, "group/devs role/ci user/Ann user/bay"},
+			{"users", push, managed.EntityFilter{Kind: "user"}, "user/Ann user/bay"},
+			{"under a path", push, managed.EntityFilter{PathPrefix: "/x/"}, "group/devs user/bay"},
 			{"bounded", push, managed.EntityFilter{Usage: managed.AsBoundary}, "user/Ann"},
 			{"attached", pull, managed.EntityFilter{Usage: managed.AsPermissions}, ""},
-			{"either way", pull, managed.EntityFilter{}, "user/bob"},
+			{"either way", pull, managed.EntityFilter{}, "user/bay"},
 			{"AWS's", admin, managed.EntityFilter{}, "role/ci"},
 		} {
 			var got []string

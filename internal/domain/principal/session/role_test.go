@@ -52,8 +52,8 @@ func TestAssumeRole(t *testing.T) {
 		if _, found, err := w.principals.Credentials(ctx, given.AccessKeyID, given.SessionToken); found || err != nil {
 			t.Errorf("after the role has gone: %v %v", found, err)
 		}
-		_, err = w.AssumeRole(ctx, w.user("bob"), session.Assume{RoleARN: role.ARN(), Name: "x1"})
-		refused(t, "a role that has gone", err, errs.AccessDenied, "User: arn:aws:iam::111111111111:user/team/bob is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::222222222222:role/ci/Deploy")
+		_, err = w.AssumeRole(ctx, w.user("bay"), session.Assume{RoleARN: role.ARN(), Name: "x1"})
+		refused(t, "a role that has gone", err, errs.AccessDenied, "User: arn:aws:iam::111111111111:user/team/bay is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::222222222222:role/ci/Deploy")
 	})
 }
 
@@ -307,7 +307,7 @@ func TestChains(t *testing.T) {
 		if !reflect.DeepEqual(s.Tags, map[string]string{"A": "1", "C": "4"}) || !reflect.DeepEqual(s.TransitiveKeys, []string{"A", "C"}) {
 			t.Errorf("the third: %+v", s)
 		}
-		_, err = w.AssumeRole(ctx, caller, session.Assume{RoleARN: role.ARN(), Name: "s1", SourceIdentity: "Bob"})
+		_, err = w.AssumeRole(ctx, caller, session.Assume{RoleARN: role.ARN(), Name: "s1", SourceIdentity: "Bay"})
 		refused(t, "another source identity", err, errs.AccessDenied, "The source identity of a session cannot be changed: it is Ann.")
 	})
 }
