@@ -137,7 +137,7 @@ func TestAssumeRole(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 	for _, e := range w.entries {
-		if text := fmt.Sprintf("%s", e.ResponseElements) + string(e.RequestParameters); strings.Contains(text, *out.Credentials.SecretAccessKey) || strings.Contains(text, *out.Credentials.SessionToken) {
+		if text := string(e.ResponseElements) + string(e.RequestParameters); strings.Contains(text, *out.Credentials.SecretAccessKey) || strings.Contains(text, *out.Credentials.SessionToken) {
 			t.Errorf("a secret stands in the trail: %s", text)
 		}
 	}

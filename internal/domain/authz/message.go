@@ -81,7 +81,9 @@ func (s *Service) encodeMessage(who *subject, q *policy.Request, d policy.Decisi
 	return base64.RawURLEncoding.EncodeToString(s.message.Seal(nil, nil, text, messageContext(owner))), nil
 }
 
-func messageContext(owner name.AccountID) []byte { return []byte(messagePurpose + " of " + string(owner)) }
+func messageContext(owner name.AccountID) []byte {
+	return []byte(messagePurpose + " of " + string(owner))
+}
 
 // DecodeMessage opens an encoded authorization message for a caller of the
 // account whose policies it speaks of: the one that owns the resource where its
