@@ -348,6 +348,9 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 	if got := w.whoIs(assumed); got != "111111111111 arn:aws:sts::111111111111:assumed-role/Deploy/run-1 "+role.ID+":run-1" {
 		t.Error(got)
 	}
+	if who := w.entries[0].Principal; who.Type != "WebIdentityUser" || who.UserName != "repo:acme/app" || who.ID != p.ARN+":sts.amazonaws.com:repo:acme/app" || who.Account != account {
+		t.Errorf("the trail has %+v", who)
+	}
 	for _, e := range w.entries {
 		if strings.Contains(string(e.RequestParameters), "eyJ") {
 			t.Errorf("the token stands in the trail: %s", e.RequestParameters)
