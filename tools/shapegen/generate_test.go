@@ -44,11 +44,15 @@ func TestGolden(t *testing.T) {
 // The committed files are what their go:generate lines make of the models.
 func TestCommittedFilesAreFresh(t *testing.T) {
 	const api = "../../internal/api"
-	line := regexp.MustCompile(`(?m)^//go:generate go run ../../../tools/shapegen (.*)$`)
+	line := regexp.MustCompile(`(?m)^//go:generate go run (?:../)+tools/shapegen (.*)$`)
 	found := 0
-	packages, err := filepath.Glob(api + "/*/generate.go")
-	if err != nil {
-		t.Fatal(err)
+	var packages []string
+	for _, pattern := range []string{api + "/*/generate.go", api + "/*/*/generate.go"} {
+		matching, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, matching...)
 	}
 	for _, path := range packages {
 		source, err := os.ReadFile(path)
