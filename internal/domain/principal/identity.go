@@ -9,6 +9,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/policy"
 	"github.com/berth-registry/berth/internal/domain/principal/organization"
+	"github.com/berth-registry/berth/internal/domain/principal/tag"
 	"github.com/berth-registry/berth/internal/infra/revcache"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
@@ -111,7 +112,7 @@ func (s *Service) loadIdentity(ctx context.Context, tx *sqldb.Tx, key identityKe
 			return nil, err
 		}
 	}
-	if who.Tags, err = loadTags(ctx, tx, key.entity); err != nil {
+	if who.Tags, err = tag.Map(ctx, tx, key.entity); err != nil {
 		return nil, err
 	}
 	if who.Policies, err = s.loadPolicies(ctx, tx, key.entity); err != nil {
@@ -139,17 +140,6 @@ func usersMayChange(ctx context.Context, tx *sqldb.Tx, account name.AccountID) (
 	}
 	err := json.Unmarshal([]byte(text), &p)
 	return p.UsersMayChange, err
-}
-
-func loadTags(ctx context.Context, tx *sqldb.Tx, owner string) (map[string]string, error) {
-	tags := map[string]string{}
-	_, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
-		var k, v string
-		err := row.Scan(&k, &v)
-		tags[k] = v
-		return struct{}{}, err
-	}, `SELECT tag_key, tag_value FROM iam_tag WHERE owner = $1`, owner)
-	return tags, err
 }
 
 // ofEntity finds the rows of a user or role and of the groups it is in.

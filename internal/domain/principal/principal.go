@@ -5,7 +5,8 @@
 // Users, groups and roles are kept by principal/entity, managed policies by
 // principal/managed and principal/awsmanaged, passwords and MFA devices by
 // principal/credential, identity providers by principal/provider, organizations
-// by principal/organization, and sessions are given out by principal/session.
+// by principal/organization, tags by principal/tag, and sessions are given out by
+// principal/session.
 // None of them decides what a principal may do (domain/authz), nor verifies a
 // signature (api/aws/sigv4).
 package principal

@@ -21,7 +21,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal/credential"
-	"github.com/berth-registry/berth/internal/domain/principal/credential/tag"
+	"github.com/berth-registry/berth/internal/domain/principal/tag"
 	"github.com/berth-registry/berth/internal/domain/principal/provider"
 )
 

@@ -19,7 +19,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/domain/principal/credential/password"
-	"github.com/berth-registry/berth/internal/domain/principal/credential/tag"
+	"github.com/berth-registry/berth/internal/domain/principal/tag"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 

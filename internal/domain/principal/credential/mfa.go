@@ -13,7 +13,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/domain/principal/credential/qr"
-	"github.com/berth-registry/berth/internal/domain/principal/credential/tag"
+	"github.com/berth-registry/berth/internal/domain/principal/tag"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -99,7 +99,7 @@ func (s *Service) CreateDevice(ctx context.Context, account name.AccountID, path
 		if err != nil {
 			return err
 		}
-		return tag.Put(ctx, tx, serial, tags)
+		return tag.Put(ctx, tx, serial, "MFADevice", tags)
 	})
 	d.Device = Device{Serial: serial, CreatedAt: moment(now.UnixMicro())}
 	return d, err
@@ -290,7 +290,7 @@ func (s *Service) DeviceTags(ctx context.Context, account name.AccountID, serial
 
 // TagDevice sets tags of a device. errs.EntityNotFound, and those of tag.Put.
 func (s *Service) TagDevice(ctx context.Context, account name.AccountID, serial string, tags []tag.Tag) error {
-	return s.onDevice(ctx, account, serial, func(tx *sqldb.Tx) error { return tag.Put(ctx, tx, serial, tags) })
+	return s.onDevice(ctx, account, serial, func(tx *sqldb.Tx) error { return tag.Put(ctx, tx, serial, "MFADevice", tags) })
 }
 
 // UntagDevice takes tags from a device. errs.EntityNotFound.

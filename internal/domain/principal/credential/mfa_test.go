@@ -12,8 +12,8 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/principal/credential"
-	"github.com/berth-registry/berth/internal/domain/principal/credential/tag"
 	"github.com/berth-registry/berth/internal/domain/principal/credential/totp"
+	"github.com/berth-registry/berth/internal/domain/principal/tag"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
@@ -300,7 +300,7 @@ func TestDeviceTags(t *testing.T) {
 		if err := w.TagDevice(ctx, account, a.serial, many); err != nil {
 			t.Fatal(err)
 		}
-		refused(t, w.TagDevice(ctx, account, a.serial, []tag.Tag{{Key: "50"}}), errs.EntityLimit, "The number of tags has reached the maximum limit.")
+		refused(t, w.TagDevice(ctx, account, a.serial, []tag.Tag{{Key: "50"}}), errs.EntityLimit, "Cannot exceed quota for TagsPerMFADevice: 50")
 		if err := w.TagDevice(ctx, account, a.serial, []tag.Tag{{Key: "0", Value: "again"}}); err != nil {
 			t.Errorf("a key that is there: %v", err)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/principal/tag"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -18,7 +19,6 @@ const (
 	maxRoles       = 1000
 	maxAttached    = 10
 	maxMemberships = 10
-	maxTags        = 50
 	maxTrust       = 2048
 )
 
@@ -34,7 +34,7 @@ func limit(quota string, n int) error {
 }
 
 // Tag is a tag of a user or a role.
-type Tag struct{ Key, Value string }
+type Tag = tag.Tag
 
 // Create is what a new entity is made of.
 type Create struct {
@@ -98,7 +98,7 @@ func (s *Service) Create(ctx context.Context, c Create) (Entity, error) {
 			return Entity{}, err
 		}
 	}
-	if err := checkTags(c.Tags); err != nil {
+	if err := tag.Check(c.Tags); err != nil {
 		return Entity{}, err
 	}
 	var made Entity
@@ -135,7 +135,7 @@ func (s *Service) Create(ctx context.Context, c Create) (Entity, error) {
 			return nil
 		}
 		var err error
-		made.Tags, err = s.putTags(ctx, tx, made, c.Tags)
+		made.Tags, err = putTags(ctx, tx, made, c.Tags)
 		return err
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/principal/tag"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -119,7 +120,7 @@ func find(ctx context.Context, tx *sqldb.Tx, condition string, args ...any) (*En
 // readTags reads the entity's tags into it.
 func (e *Entity) readTags(ctx context.Context, tx *sqldb.Tx) (err error) {
 	if e != nil && e.Kind != Group {
-		e.Tags, err = tagsOf(ctx, tx, e.ID)
+		e.Tags, err = tag.Map(ctx, tx, e.ID)
 	}
 	return err
 }

@@ -221,7 +221,7 @@ func TestTags(t *testing.T) {
 				want string
 			}{
 				{[]entity.Tag{{Key: "a"}, {Key: "A"}}, "Duplicate tag keys found. Please note that Tag keys are case insensitive."},
-				{[]entity.Tag{{Key: "AWS:x"}}, "Tag keys must not start with aws:, which is reserved for AWS."},
+				{[]entity.Tag{{Key: "AWS:x"}}, "Tag keys that begin with aws: are reserved for AWS; choose another one."},
 				{[]entity.Tag{{Key: ""}}, `The tag with the key "" is not valid.`},
 				{[]entity.Tag{{Key: "a*"}}, `The tag with the key "a*" is not valid.`},
 				{[]entity.Tag{{Key: "a", Value: "*"}}, `The tag with the key "a" is not valid.`},

@@ -18,6 +18,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/policy"
 	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/principal/tag"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -27,7 +28,6 @@ const (
 	MaxPolicies  = 1500 // of an account, AWS's own not counted
 	MaxVersions  = 5    // of a policy, at one time
 	MaxSize      = 6144 // of a document
-	MaxTags      = 50   // of a policy
 	maxNameChars = 128
 	maxPathChars = 512
 )
@@ -48,7 +48,7 @@ type Policy struct {
 }
 
 // Tag is a tag of a policy. Keys differ in more than case.
-type Tag struct{ Key, Value string }
+type Tag = tag.Tag
 
 // Service stores the policies. Changes are seen by every decision as
 // principal.Service.Change says.
@@ -101,7 +101,7 @@ func (s *Service) Get(ctx context.Context, account name.AccountID, arn string) (
 		if p, err = s.get(ctx, tx, account, arn); err != nil || p.AWS {
 			return err
 		}
-		p.Tags, err = tagsOf(ctx, tx, p.ID)
+		p.Tags, err = tag.Load(ctx, tx, p.ID)
 		return err
 	})
 	return p, err
@@ -160,7 +160,7 @@ func (s *Service) Create(ctx context.Context, c Create) (p Policy, err error) {
 	if err := checkDocument(c.Document); err != nil {
 		return p, err
 	}
-	if err := checkTags(c.Tags); err != nil {
+	if err := tag.Check(c.Tags); err != nil {
 		return p, err
 	}
 	err = s.p.Change(ctx, c.Account, func(tx *sqldb.Tx) error {
@@ -187,7 +187,10 @@ func (s *Service) Create(ctx context.Context, c Create) (p Policy, err error) {
 		if err := putVersion(ctx, tx, p.ID, 1, c.Document, now); err != nil {
 			return err
 		}
-		p.Tags, err = putTags(ctx, tx, p.ID, c.Tags)
+		if err := tag.Put(ctx, tx, p.ID, "Policy", c.Tags); err != nil {
+			return err
+		}
+		p.Tags, err = tag.Load(ctx, tx, p.ID)
 		return err
 	})
 	return p, err

@@ -20,7 +20,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
-	"github.com/berth-registry/berth/internal/domain/principal/credential/tag"
+	"github.com/berth-registry/berth/internal/domain/principal/tag"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -70,6 +70,9 @@ type Create struct {
 type Service struct {
 	principals *principal.Service
 }
+
+// taggedKind names the quota of tags.
+const taggedKind = "OpenIDConnectProvider"
 
 // New returns the service.
 func New(principals *principal.Service) *Service { return &Service{principals: principals} }
@@ -181,7 +184,7 @@ func (s *Service) Create(ctx context.Context, account name.AccountID, c Create) 
 		if made == 0 {
 			return errs.New(errs.EntityExists, "Provider with url %s already exists.", c.URL)
 		}
-		return tag.Put(ctx, tx, p.ARN, c.Tags)
+		return tag.Put(ctx, tx, p.ARN, taggedKind, c.Tags)
 	})
 	return p, err
 }
@@ -337,7 +340,7 @@ func (s *Service) Tags(ctx context.Context, account name.AccountID, arn string) 
 
 // Tag sets tags of a provider. errs.EntityNotFound, and those of tag.Put.
 func (s *Service) Tag(ctx context.Context, account name.AccountID, arn string, tags []tag.Tag) error {
-	return s.onProvider(ctx, account, arn, func(tx *sqldb.Tx, _ Provider) error { return tag.Put(ctx, tx, arn, tags) })
+	return s.onProvider(ctx, account, arn, func(tx *sqldb.Tx, _ Provider) error { return tag.Put(ctx, tx, arn, taggedKind, tags) })
 }
 
 // Untag takes tags from a provider. errs.EntityNotFound.

@@ -1,14 +1,15 @@
-// Package tag keeps the tags of what is no user, role or policy: MFA devices and
-// OIDC providers, by their ARN.
+// Package tag keeps the tags of all that IAM has: users, roles and policies by
+// their unique id, MFA devices and OIDC providers by their ARN.
 //
-// Its functions run inside the transactions of principal/credential and
-// principal/provider. It does not know what the tags' owners are, nor whether
-// they exist.
+// Its functions run inside the transactions of the packages beside it. It does
+// not know what the tags' owners are, nor whether they exist.
 package tag
 
 import (
 	"context"
+	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -26,26 +27,38 @@ type Tag struct {
 	Key, Value string
 }
 
-// Check holds tags that come with one request against the rules that the
-// service model does not state: no key twice, none of AWS's own.
+// form is what keys and values are made of (IAM API reference, Tag).
+var form = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+
+// Lengths in characters (IAM API reference, Tag).
+const (
+	maxKey   = 128
+	maxValue = 256
+)
+
+// Check holds tags that come with one request against the rules: their form, no
+// key twice, none of AWS's own. errs.InvalidInput otherwise.
 func Check(tags []Tag) error {
 	seen := map[string]bool{}
 	for _, t := range tags {
 		fold := strings.ToLower(t.Key)
-		if seen[fold] {
+		switch {
+		case t.Key == "" || utf8.RuneCountInString(t.Key) > maxKey || utf8.RuneCountInString(t.Value) > maxValue || !form.MatchString(t.Key) || !form.MatchString(t.Value):
+			return errs.New(errs.InvalidInput, "The tag with the key %q is not valid.", t.Key)
+		case strings.HasPrefix(fold, reserved):
+			return errs.New(errs.InvalidInput, "Tag keys that begin with aws: are reserved for AWS; choose another one.")
+		case seen[fold]:
 			return errs.New(errs.InvalidInput, "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
 		}
 		seen[fold] = true
-		if strings.HasPrefix(fold, reserved) {
-			return errs.New(errs.InvalidInput, "Tag keys that begin with aws: are reserved for AWS; choose another one.")
-		}
 	}
 	return nil
 }
 
 // Put sets tags of the owner; a key that is there in another case is replaced.
-// errs.InvalidInput as of Check, errs.EntityLimit for more than Max.
-func Put(ctx context.Context, tx *sqldb.Tx, owner string, tags []Tag) error {
+// The kind of the owner ("User") names the quota. errs.InvalidInput as of Check,
+// errs.EntityLimit for more than Max.
+func Put(ctx context.Context, tx *sqldb.Tx, owner, kind string, tags []Tag) error {
 	if err := Check(tags); err != nil {
 		return err
 	}
@@ -62,7 +75,7 @@ func Put(ctx context.Context, tx *sqldb.Tx, owner string, tags []Tag) error {
 		return err
 	}
 	if n > Max {
-		return errs.New(errs.EntityLimit, "The number of tags has reached the maximum limit.")
+		return errs.New(errs.EntityLimit, "Cannot exceed quota for TagsPer%s: %d", kind, Max)
 	}
 	return nil
 }
@@ -90,4 +103,14 @@ func Load(ctx context.Context, tx *sqldb.Tx, owner string) ([]Tag, error) {
 		err := row.Scan(&t.Key, &t.Value)
 		return t, err
 	}, `SELECT tag_key, tag_value FROM iam_tag WHERE owner = $1 ORDER BY key_fold`, owner)
+}
+
+// Map is Load for who looks tags up by their keys.
+func Map(ctx context.Context, tx *sqldb.Tx, owner string) (map[string]string, error) {
+	all, err := Load(ctx, tx, owner)
+	tags := make(map[string]string, len(all))
+	for _, t := range all {
+		tags[t.Key] = t.Value
+	}
+	return tags, err
 }
