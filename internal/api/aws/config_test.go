@@ -2,10 +2,13 @@ package aws_test
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/domain/audit"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 )
@@ -35,6 +38,10 @@ func TestNewRefuses(t *testing.T) {
 		{"a row without New", func(c *aws.Config) { row(&c.Services[0]).New = nil }, `has no New`},
 		{"an input without limits", func(c *aws.Config) { row(&c.Services[0]).New = func() any { return new(unchecked) } }, `without Validate`},
 		{"a row twice", func(c *aws.Config) { c.Services[0].Operations = append(c.Services[0].Operations, *row(&c.Services[0])) }, `"DockShip": stands in the table twice`},
+		{"an open row with Needs", func(c *aws.Config) { c.Services[0].Open = []aws.Operation{*row(&c.Services[0])} }, `open operation "DockShip": has Needs`},
+		{"an open row that is also another one", func(c *aws.Config) {
+			c.Services[0].Open = []aws.Operation{aws.OpenOp("DockShip", true, func(context.Context, *aws.Call, *dockInput) (*dockOutput, error) { return nil, nil })}
+		}, `open operation "DockShip": stands in the table twice`},
 		{"a row that the model does not know", func(c *aws.Config) { row(&c.Services[0]).Name = "DockShips" }, `"DockShips": no such operation`},
 		{"a note on what is not built", func(c *aws.Config) { c.Services[0].Notes = map[string]string{"X": "y"} }, `the note on "X"`},
 		{"a limit that the model does not know", func(c *aws.Config) { c.Services[0].BodyLimits = map[string]int64{"X": 1} }, `body limit of "X"`},
@@ -115,5 +122,40 @@ answers an operation that does not exist.
 `
 	if got := string(aws.Compatibility(newHarness(t).services())); got != want {
 		t.Errorf("got\n%s", got)
+	}
+}
+
+// An open operation needs no signature and asks for no permission; its record
+// names who the operation says was calling.
+func TestOpenOperations(t *testing.T) {
+	h := newHarness(t)
+	cfg := h.config()
+	cfg.Services[0].Open = []aws.Operation{aws.OpenOp("SinkShip", true, func(_ context.Context, c *aws.Call, in *dockInput) (*dockOutput, error) {
+		if c.Principal.ARN != "" || c.Registry.Account != "" {
+			t.Errorf("a caller from nowhere: %+v", c)
+		}
+		c.Identity = audit.Identity{Account: "222222222222", ARN: "arn:of:" + *in.ShipName, Type: "WebIdentityUser"}
+		return &dockOutput{Berth: p(int64(3)), Crew: []string{}}, nil
+	})}
+	pipeline, err := aws.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(operation string) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(`{"shipName":"Vasa"}`))
+		r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+		r.Header.Set("X-Amz-Target", "Fake_V1."+operation)
+		w := httptest.NewRecorder()
+		pipeline.ServeHTTP(w, r)
+		return w
+	}
+	if w := send("SinkShip"); w.Code != http.StatusOK || len(h.asked) != 0 {
+		t.Errorf("%d %s, asked %v", w.Code, w.Body, h.asked)
+	}
+	if e := h.entries[0]; e.Principal.ARN != "arn:of:Vasa" || e.Account != "222222222222" || e.EventName != "SinkShip" || e.ReadOnly {
+		t.Errorf("%+v", e)
+	}
+	if w := send("DockShip"); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "MissingAuthenticationToken") {
+		t.Errorf("another operation without a signature: %d %s", w.Code, w.Body)
 	}
 }

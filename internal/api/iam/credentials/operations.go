@@ -21,8 +21,8 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal/credential"
-	"github.com/berth-registry/berth/internal/domain/principal/tag"
 	"github.com/berth-registry/berth/internal/domain/principal/provider"
+	"github.com/berth-registry/berth/internal/domain/principal/tag"
 )
 
 // Config is what the operations work on.
