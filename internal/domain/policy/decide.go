@@ -96,7 +96,7 @@ func (o *outcome) look(p *Named, q *question) {
 	}
 }
 
-// Decide answers a request (reference 11.5; IAM user guide, "Policy evaluation
+// Decide answers a request (IAM user guide, "Policy evaluation
 // logic").
 //
 // A Deny anywhere refuses; it is searched for in the service control policies,

@@ -40,8 +40,8 @@ type statement struct {
 // order in which they were given. Parsing it again gives an equal document.
 func (d *Document) JSON() string { return d.tree.Compact() }
 
-// Pretty returns the policy in the form in which ECR returns policies (reference
-// 2.4): members on lines of their own, two spaces a level, `"Key" : value`,
+// Pretty returns the policy in the form in which ECR returns policies: members on
+// lines of their own, two spaces a level, `"Key" : value`,
 // arrays on one line.
 func (d *Document) Pretty() string { return d.tree.Pretty() }
 

@@ -4,7 +4,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/policy/pattern"
 )
 
-// Grammar says which elements a kind of policy admits (reference 11.6; IAM user
+// Grammar says which elements a kind of policy admits (IAM user
 // guide, "Grammar of the IAM JSON policy language").
 type Grammar int
 

@@ -13,7 +13,7 @@ func (n *Node) Compact() string {
 }
 
 // Pretty writes the value as Jackson's DefaultPrettyPrinter does, which ECR
-// returns policies with (reference 2.4): members on lines of their own, two
+// returns policies with: members on lines of their own, two
 // spaces a level, arrays on one line.
 func (n *Node) Pretty() string {
 	w := writer{colon: " : ", pretty: true}

@@ -60,7 +60,7 @@ func load(t *testing.T) *awsmanaged.Catalog {
 	return c
 }
 
-// What reference 11.7 says of the documents.
+// What the ECR user guide says of the documents, "AWS managed policies".
 func TestDocumentsOfECR(t *testing.T) {
 	const (
 		read   = "GetAuthorizationToken BatchCheckLayerAvailability GetDownloadUrlForLayer GetRepositoryPolicy DescribeRepositories ListImages DescribeImages BatchGetImage GetLifecyclePolicy GetLifecyclePolicyPreview ListTagsForResource DescribeImageScanFindings"
