@@ -305,14 +305,25 @@ func (s *suite) resourceTags(t *testing.T) {
 		s.want(t, "TagResource", object{"resourceArn": arn, "tags": append(array{}, tags...)}, object{})
 	}
 	put(tag("a", "1"), tag("b", "2"))
-	put(tag("b", "3"), tag("B", "4"), tag("c", "")) // keys count letter by letter
+	put(tag("b", "3"), tag("D", "4"), tag("c", ""))
+	// Keys count letter by letter, but conditions on them do not: one that differs
+	// from another in case only could hide it, and is refused.
+	for _, tags := range []array{{tag("B", "5")}, {tag("d", "5"), tag("e", "6")}, {tag("E", "5"), tag("e", "6")}} {
+		a := s.do(t, call{op: "TagResource", in: object{"resourceArn": arn, "tags": tags}})
+		if text := string(a.body); a.status != http.StatusBadRequest || !strings.Contains(text, "InvalidTagParameterException") || !strings.Contains(text, "in case only") {
+			t.Errorf("%v: %d %s", tags, a.status, text)
+		}
+	}
 	put(tag("c", ""))
 	put()
-	list(tag("B", "4"), tag("a", "1"), tag("b", "3"), tag("c", ""))
+	list(tag("D", "4"), tag("a", "1"), tag("b", "3"), tag("c", ""))
+	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{"d"}}, object{}) // is not D
 	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{"a", "b", "unknown", "a"}}, object{})
 	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{"a"}}, object{})
 	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{}}, object{})
 	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{"", "no tag's*", "\x00", strings.Repeat("k", 1000)}}, object{})
+	put(tag("B", "4")) // b has gone
+	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{"D"}}, object{})
 	list(tag("B", "4"), tag("c", ""))
 	put(tag("Größe + 1-2=3.4_5:6/7@8", "Ähnliche Zeichen 日本 +-=._:/@"), tag(strings.Repeat("ü", 128), strings.Repeat("ü", 256)))
 	list(tag("B", "4"), tag("c", ""), tag("Größe + 1-2=3.4_5:6/7@8", "Ähnliche Zeichen 日本 +-=._:/@"), tag(strings.Repeat("ü", 128), strings.Repeat("ü", 256)))
