@@ -181,11 +181,15 @@ func TestDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The body goes out once the server has asked for it with "100 Continue": then
+	// the push is under way, and not only in a socket that nobody has read yet.
+	pusher := harness.NewRegistry(s.Endpoint, "Basic "+s.Token(t), &http.Transport{ExpectContinueTimeout: time.Minute})
 	body, feed := io.Pipe()
 	pushed := make(chan error, 1)
 	go func() {
-		a, err := registry.Do(t.Context(), harness.Request{
+		a, err := pusher.Do(t.Context(), harness.Request{
 			Method: http.MethodPut, Path: location + "?digest=" + harness.Digest(content), Body: body, Length: int64(len(content)),
+			Header: map[string]string{"Expect": "100-continue"},
 		}, http.StatusCreated)
 		if err == nil && a.Header.Get("Docker-Content-Digest") != harness.Digest(content) {
 			t.Errorf("the answer is %v", a.Header)
