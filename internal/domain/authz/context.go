@@ -19,6 +19,8 @@ type requestContext struct {
 	now          time.Time
 	resourceTags map[string]string
 	resourceOrg  func() (id, path string)
+	// failed is why a key could not be read; then there is no decision.
+	failed error
 }
 
 var _ policy.Context = (*requestContext)(nil)

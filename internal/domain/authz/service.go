@@ -113,7 +113,11 @@ func (s *Service) authorize(ctx context.Context, r *Request, who *subject, need 
 	if err != nil {
 		return err
 	}
-	if d := policy.Decide(sources, question); !d.Allowed && !rescues(who, need, d) && !ownPassword(who, need, d) {
+	d := policy.Decide(sources, question)
+	if c, ok := question.Context.(*requestContext); ok && c.failed != nil {
+		return c.failed
+	}
+	if !d.Allowed && !rescues(who, need, d) && !ownPassword(who, need, d) {
 		return s.denied(who, need, question, d)
 	}
 	return nil
@@ -132,7 +136,8 @@ func (s *Service) question(ctx context.Context, r *Request, who *subject, need *
 		if a := need.Resource.Account; a != "" && a != who.Account {
 			var err error
 			if owner, err = s.Principals.IdentityOf(ctx, a, ""); err != nil {
-				return "", "" // missing keys match no condition that allows
+				c.failed = err // a key that is missing for it could let a negated condition allow
+				return "", ""
 			}
 		}
 		return owner.Organization.ID, owner.Organization.Path
