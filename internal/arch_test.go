@@ -28,7 +28,7 @@ var order = []string{
 	"authz",
 	"layer",
 	"image",
-	"lifecycle", "scan", "replication", "pullthrough", "signing", "catalog",
+	"lifecycle", "template", "recovery", "scan", "replication", "pullthrough", "signing", "catalog",
 }
 
 // lastGroup never import each other, so that each can be understood, changed and

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/ecr/paging"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
@@ -44,34 +45,6 @@ type API struct {
 // New returns the API.
 func New(c Config) *API { return &API{Config: c} }
 
-// target is the registry and repository that a request names.
-func target(c *aws.Call, registryID, repositoryName *string) (name.Registry, name.Repository) {
-	reg := c.Registry
-	if registryID != nil {
-		reg.Account = name.AccountID(*registryID)
-	}
-	if repositoryName == nil {
-		return reg, ""
-	}
-	return reg, name.Repository(*repositoryName)
-}
-
-// onRepository makes the Needs of an operation on one repository.
-func onRepository[I any](action string, of func(*I) (registryID, repositoryName *string)) func(*aws.Call, *I) ([]authz.Need, error) {
-	return func(c *aws.Call, in *I) ([]authz.Need, error) {
-		reg, repo := target(c, first(of(in)), second(of(in)))
-		return []authz.Need{{Action: action, Resource: reg.RepositoryARN(repo)}}, nil
-	}
-}
-
-func first(a, _ *string) *string  { return a }
-func second(_, b *string) *string { return b }
-
-// onRegistry makes the Needs of an operation without a resource type.
-func onRegistry[I any](action string) func(*aws.Call, *I) ([]authz.Need, error) {
-	return func(*aws.Call, *I) ([]authz.Need, error) { return []authz.Need{{Action: action}}, nil }
-}
-
 // onARN makes the Needs of an operation on a resource named by its ARN.
 func onARN[I any](action string, of func(*I) *string) func(*aws.Call, *I) ([]authz.Need, error) {
 	return func(c *aws.Call, in *I) ([]authz.Need, error) {
@@ -93,6 +66,9 @@ func repositoryOfARN(c *aws.Call, arn *string) (name.Registry, name.Repository, 
 	}
 	return name.Registry{}, "", errs.Parameter("resourceArn", "Invalid ARN")
 }
+
+// tokens makes and opens the page tokens of all listings.
+func (a *API) tokens() paging.Tokens { return paging.Tokens{Key: a.SigningKey} }
 
 // registryHost is the host, with its port, under which a client of this call
 // reaches a registry. A client that came by a canonical name gets canonical

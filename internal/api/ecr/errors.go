@@ -17,6 +17,22 @@ func errorOf(code errs.Code) (string, int) {
 		return "RepositoryPolicyNotFoundException", 400
 	case errs.RegistryPolicyNotFound:
 		return "RegistryPolicyNotFoundException", 400
+	case errs.LifecyclePolicyNotFound:
+		return "LifecyclePolicyNotFoundException", 400
+	case errs.LifecyclePreviewNotFound:
+		return "LifecyclePolicyPreviewNotFoundException", 400
+	case errs.LifecyclePreviewInProgress:
+		return "LifecyclePolicyPreviewInProgressException", 400
+	case errs.TemplateNotFound:
+		return "TemplateNotFoundException", 400
+	case errs.TemplateExists:
+		return "TemplateAlreadyExistsException", 400
+	case errs.ExclusionNotFound:
+		return "ExclusionNotFoundException", 400
+	case errs.ExclusionExists:
+		return "ExclusionAlreadyExistsException", 400
+	case errs.StorageClassRefused:
+		return "ImageStorageClassUpdateNotSupportedException", 400
 	case errs.ImageNotFound, errs.ManifestUntranslated:
 		return "ImageNotFoundException", 400
 	case errs.ImageExists:
@@ -26,7 +42,7 @@ func errorOf(code errs.Code) (string, int) {
 	case errs.ImageDigestMismatch:
 		return "ImageDigestDoesNotMatchException", 400
 	case errs.ManifestInvalid, errs.ManifestTypeMissing, errs.ManifestTooLarge, errs.InvalidParameter, errs.RangeInvalid,
-		errs.ImageReferenced, errs.LayerReferenced, errs.UploadBusy:
+		errs.ImageReferenced, errs.LayerReferenced, errs.UploadBusy, errs.DeletionProtected:
 		return "InvalidParameterException", 400
 	case errs.ReferencedImagesNotFound:
 		return "ReferencedImagesNotFoundException", 400

@@ -6,6 +6,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
+	"github.com/berth-registry/berth/internal/api/ecr/paging"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -156,12 +157,12 @@ func wantsActive(s *ImageStatusFilter) bool {
 
 // pageOf opens a page token of an image listing.
 func (a *API) pageOf(scope string, token *string) (image.Cursor, error) {
-	text, err := a.cursor(scope, token)
+	text, err := a.tokens().Cursor(scope, token)
 	return image.Cursor(text), err
 }
 
 func (a *API) nextPage(scope string, next image.Cursor) *string {
-	return a.pageToken(scope, string(next))
+	return a.tokens().Token(scope, string(next))
 }
 
 func (a *API) listImages(ctx context.Context, c *aws.Call, in *ListImagesInput) (*ListImagesOutput, error) {
@@ -169,7 +170,7 @@ func (a *API) listImages(ctx context.Context, c *aws.Call, in *ListImagesInput) 
 	if err != nil {
 		return nil, err
 	}
-	q := image.ListQuery{Limit: limitOf(in.MaxResults, pageSize)}
+	q := image.ListQuery{Limit: paging.LimitOf(in.MaxResults, paging.Size)}
 	out := &ListImagesOutput{ImageIds: []ImageIdentifier{}}
 	active := true
 	if f := in.Filter; f != nil {
@@ -198,7 +199,7 @@ func (a *API) describeImages(ctx context.Context, c *aws.Call, in *DescribeImage
 	if in.ImageIds != nil && (in.NextToken != nil || in.MaxResults != nil) {
 		return nil, errs.Parameter("imageIds", "nextToken and maxResults cannot be used together with imageIds")
 	}
-	q := image.DescribeQuery{Refs: refsOf(in.ImageIds), Limit: limitOf(in.MaxResults, pageSize)}
+	q := image.DescribeQuery{Refs: refsOf(in.ImageIds), Limit: paging.LimitOf(in.MaxResults, paging.Size)}
 	out := &DescribeImagesOutput{ImageDetails: []ImageDetail{}}
 	active := true
 	if f := in.Filter; f != nil {
@@ -263,7 +264,7 @@ func (a *API) listImageReferrers(ctx context.Context, c *aws.Call, in *ListImage
 	if !name.LooksLikeDigest(string(subject)) { // one that nothing can have is nobody's subject
 		return nil, errs.Parameter("subjectId.imageDigest", "must satisfy regular expression '"+name.DigestPattern+"'")
 	}
-	q := image.ReferrersQuery{Limit: limitOf(in.MaxResults, referrersPageSize)}
+	q := image.ReferrersQuery{Limit: paging.LimitOf(in.MaxResults, paging.ReferrersSize)}
 	out := &ListImageReferrersOutput{Referrers: []ImageReferrer{}}
 	active := true
 	if f := in.Filter; f != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/ecr/addressing"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/layer"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -13,7 +14,7 @@ import (
 
 // repository finds the repository that a request names.
 func (a *API) repository(ctx context.Context, c *aws.Call, registryID, repositoryName *string) (repository.Repository, error) {
-	reg, repo := target(c, registryID, repositoryName)
+	reg, repo := addressing.Target(c, registryID, repositoryName)
 	return a.Repositories.Get(ctx, reg, repo)
 }
 

@@ -9,6 +9,7 @@ package ecr
 import (
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/json11"
+	"github.com/berth-registry/berth/internal/api/ecr/addressing"
 )
 
 // Service describes the API to the pipeline.
@@ -43,44 +44,44 @@ func (a *API) operations() []aws.Operation {
 		// repositories.go
 		aws.Op("CreateRepository", true, a.createRepositoryNeeds, a.createRepository),
 		aws.Op("DescribeRepositories", false, a.describeRepositoriesNeeds, a.describeRepositories),
-		aws.Op("DeleteRepository", true, onRepository("ecr:DeleteRepository", func(in *DeleteRepositoryInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.deleteRepository),
-		aws.Op("PutImageTagMutability", true, onRepository("ecr:PutImageTagMutability", func(in *PutImageTagMutabilityInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImageTagMutability),
-		aws.Op("PutImageScanningConfiguration", true, onRepository("ecr:PutImageScanningConfiguration", func(in *PutImageScanningConfigurationInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImageScanningConfiguration),
+		aws.Op("DeleteRepository", true, addressing.OnRepository("ecr:DeleteRepository", func(in *DeleteRepositoryInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.deleteRepository),
+		aws.Op("PutImageTagMutability", true, addressing.OnRepository("ecr:PutImageTagMutability", func(in *PutImageTagMutabilityInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImageTagMutability),
+		aws.Op("PutImageScanningConfiguration", true, addressing.OnRepository("ecr:PutImageScanningConfiguration", func(in *PutImageScanningConfigurationInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImageScanningConfiguration),
 		aws.Op("TagResource", true, tagResourceNeeds, a.tagResource),
 		aws.Op("UntagResource", true, untagResourceNeeds, a.untagResource),
 		aws.Op("ListTagsForResource", false, onARN("ecr:ListTagsForResource", func(in *ListTagsForResourceInput) *string { return in.ResourceArn }), a.listTagsForResource),
 
 		// policies.go
-		aws.Op("SetRepositoryPolicy", true, onRepository("ecr:SetRepositoryPolicy", func(in *SetRepositoryPolicyInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.setRepositoryPolicy),
-		aws.Op("GetRepositoryPolicy", false, onRepository("ecr:GetRepositoryPolicy", func(in *GetRepositoryPolicyInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.getRepositoryPolicy),
-		aws.Op("DeleteRepositoryPolicy", true, onRepository("ecr:DeleteRepositoryPolicy", func(in *DeleteRepositoryPolicyInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.deleteRepositoryPolicy),
-		aws.Op("PutRegistryPolicy", true, onRegistry[PutRegistryPolicyInput]("ecr:PutRegistryPolicy"), a.putRegistryPolicy),
-		aws.Op("GetRegistryPolicy", false, onRegistry[GetRegistryPolicyInput]("ecr:GetRegistryPolicy"), a.getRegistryPolicy),
-		aws.Op("DeleteRegistryPolicy", true, onRegistry[DeleteRegistryPolicyInput]("ecr:DeleteRegistryPolicy"), a.deleteRegistryPolicy),
+		aws.Op("SetRepositoryPolicy", true, addressing.OnRepository("ecr:SetRepositoryPolicy", func(in *SetRepositoryPolicyInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.setRepositoryPolicy),
+		aws.Op("GetRepositoryPolicy", false, addressing.OnRepository("ecr:GetRepositoryPolicy", func(in *GetRepositoryPolicyInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.getRepositoryPolicy),
+		aws.Op("DeleteRepositoryPolicy", true, addressing.OnRepository("ecr:DeleteRepositoryPolicy", func(in *DeleteRepositoryPolicyInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.deleteRepositoryPolicy),
+		aws.Op("PutRegistryPolicy", true, addressing.OnRegistry[PutRegistryPolicyInput]("ecr:PutRegistryPolicy"), a.putRegistryPolicy),
+		aws.Op("GetRegistryPolicy", false, addressing.OnRegistry[GetRegistryPolicyInput]("ecr:GetRegistryPolicy"), a.getRegistryPolicy),
+		aws.Op("DeleteRegistryPolicy", true, addressing.OnRegistry[DeleteRegistryPolicyInput]("ecr:DeleteRegistryPolicy"), a.deleteRegistryPolicy),
 
 		// settings.go
 		aws.Op("PutAccountSetting", true, onSetting("ecr:PutAccountSetting", func(in *PutAccountSettingInput) *string { return in.Name }), a.putAccountSetting),
 		aws.Op("GetAccountSetting", false, onSetting("ecr:GetAccountSetting", func(in *GetAccountSettingInput) *string { return in.Name }), a.getAccountSetting),
 
 		// registry.go
-		aws.Op("DescribeRegistry", false, onRegistry[DescribeRegistryInput]("ecr:DescribeRegistry"), a.describeRegistry),
-		aws.Op("GetAuthorizationToken", false, onRegistry[GetAuthorizationTokenInput]("ecr:GetAuthorizationToken"), a.getAuthorizationToken),
+		aws.Op("DescribeRegistry", false, addressing.OnRegistry[DescribeRegistryInput]("ecr:DescribeRegistry"), a.describeRegistry),
+		aws.Op("GetAuthorizationToken", false, addressing.OnRegistry[GetAuthorizationTokenInput]("ecr:GetAuthorizationToken"), a.getAuthorizationToken),
 
 		// layers.go
-		aws.Op("BatchCheckLayerAvailability", false, onRepository("ecr:BatchCheckLayerAvailability", func(in *BatchCheckLayerAvailabilityInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchCheckLayerAvailability),
-		aws.Op("InitiateLayerUpload", true, onRepository("ecr:InitiateLayerUpload", func(in *InitiateLayerUploadInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.initiateLayerUpload),
-		aws.Op("UploadLayerPart", true, onRepository("ecr:UploadLayerPart", func(in *UploadLayerPartInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.uploadLayerPart),
-		aws.Op("CompleteLayerUpload", true, onRepository("ecr:CompleteLayerUpload", func(in *CompleteLayerUploadInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.completeLayerUpload),
-		aws.Op("GetDownloadUrlForLayer", false, onRepository("ecr:GetDownloadUrlForLayer", func(in *GetDownloadUrlForLayerInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.getDownloadUrlForLayer),
+		aws.Op("BatchCheckLayerAvailability", false, addressing.OnRepository("ecr:BatchCheckLayerAvailability", func(in *BatchCheckLayerAvailabilityInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchCheckLayerAvailability),
+		aws.Op("InitiateLayerUpload", true, addressing.OnRepository("ecr:InitiateLayerUpload", func(in *InitiateLayerUploadInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.initiateLayerUpload),
+		aws.Op("UploadLayerPart", true, addressing.OnRepository("ecr:UploadLayerPart", func(in *UploadLayerPartInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.uploadLayerPart),
+		aws.Op("CompleteLayerUpload", true, addressing.OnRepository("ecr:CompleteLayerUpload", func(in *CompleteLayerUploadInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.completeLayerUpload),
+		aws.Op("GetDownloadUrlForLayer", false, addressing.OnRepository("ecr:GetDownloadUrlForLayer", func(in *GetDownloadUrlForLayerInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.getDownloadUrlForLayer),
 
 		// images.go
-		aws.Op("PutImage", true, onRepository("ecr:PutImage", func(in *PutImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImage),
-		aws.Op("BatchGetImage", false, onRepository("ecr:BatchGetImage", func(in *BatchGetImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchGetImage),
-		aws.Op("BatchDeleteImage", true, onRepository("ecr:BatchDeleteImage", func(in *BatchDeleteImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchDeleteImage),
-		aws.Op("ListImages", false, onRepository("ecr:ListImages", func(in *ListImagesInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.listImages),
-		aws.Op("DescribeImages", false, onRepository("ecr:DescribeImages", func(in *DescribeImagesInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.describeImages),
+		aws.Op("PutImage", true, addressing.OnRepository("ecr:PutImage", func(in *PutImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImage),
+		aws.Op("BatchGetImage", false, addressing.OnRepository("ecr:BatchGetImage", func(in *BatchGetImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchGetImage),
+		aws.Op("BatchDeleteImage", true, addressing.OnRepository("ecr:BatchDeleteImage", func(in *BatchDeleteImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchDeleteImage),
+		aws.Op("ListImages", false, addressing.OnRepository("ecr:ListImages", func(in *ListImagesInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.listImages),
+		aws.Op("DescribeImages", false, addressing.OnRepository("ecr:DescribeImages", func(in *DescribeImagesInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.describeImages),
 		// IAM has no action of this name: it is authorized as BatchGetImage
 		// (service authorization reference).
-		aws.Op("ListImageReferrers", false, onRepository("ecr:BatchGetImage", func(in *ListImageReferrersInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.listImageReferrers),
+		aws.Op("ListImageReferrers", false, addressing.OnRepository("ecr:BatchGetImage", func(in *ListImageReferrersInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.listImageReferrers),
 	}
 }

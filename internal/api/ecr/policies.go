@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/ecr/addressing"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -81,7 +82,7 @@ func (a *API) show(ctx context.Context, tx *sqldb.Tx, d *policy.Document) (*poli
 }
 
 func (a *API) setRepositoryPolicy(ctx context.Context, c *aws.Call, in *SetRepositoryPolicyInput) (*SetRepositoryPolicyOutput, error) {
-	reg, repo := target(c, in.RegistryId, in.RepositoryName)
+	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
 	d, err := parsePolicy(*in.PolicyText, policy.Repository, "repository")
 	if err != nil {
 		return nil, err
@@ -104,7 +105,7 @@ func (a *API) setRepositoryPolicy(ctx context.Context, c *aws.Call, in *SetRepos
 }
 
 func (a *API) getRepositoryPolicy(ctx context.Context, c *aws.Call, in *GetRepositoryPolicyInput) (*GetRepositoryPolicyOutput, error) {
-	reg, repo := target(c, in.RegistryId, in.RepositoryName)
+	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
 	d, err := a.Repositories.Policy(ctx, reg, repo, a.show)
 	if err != nil {
 		return nil, err
@@ -113,7 +114,7 @@ func (a *API) getRepositoryPolicy(ctx context.Context, c *aws.Call, in *GetRepos
 }
 
 func (a *API) deleteRepositoryPolicy(ctx context.Context, c *aws.Call, in *DeleteRepositoryPolicyInput) (*DeleteRepositoryPolicyOutput, error) {
-	reg, repo := target(c, in.RegistryId, in.RepositoryName)
+	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
 	d, err := a.Repositories.DeletePolicy(ctx, reg, repo, a.show)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
+	"github.com/berth-registry/berth/internal/api/ecr/addressing"
+	"github.com/berth-registry/berth/internal/api/ecr/paging"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -15,7 +17,7 @@ import (
 )
 
 func (a *API) createRepositoryNeeds(c *aws.Call, in *CreateRepositoryInput) ([]authz.Need, error) {
-	reg, repo := target(c, in.RegistryId, in.RepositoryName)
+	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
 	given := requestTags(in.Tags)
 	needs := []authz.Need{{Action: "ecr:CreateRepository", Resource: reg.RepositoryARN(repo), Context: given}}
 	if len(in.Tags) > 0 {
@@ -25,7 +27,7 @@ func (a *API) createRepositoryNeeds(c *aws.Call, in *CreateRepositoryInput) ([]a
 }
 
 func (a *API) createRepository(ctx context.Context, c *aws.Call, in *CreateRepositoryInput) (*CreateRepositoryOutput, error) {
-	reg, repo := target(c, in.RegistryId, in.RepositoryName)
+	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
 	create := repository.Create{Registry: reg, Name: repo, Mutability: mutabilityOf(in.ImageTagMutability, in.ImageTagMutabilityExclusionFilters)}
 	if s := in.ImageScanningConfiguration; s != nil && s.ScanOnPush != nil {
 		create.ScanOnPush = *s.ScanOnPush
@@ -85,7 +87,7 @@ func (a *API) repositoryShape(c *aws.Call, r repository.Repository) *Repository 
 }
 
 func (a *API) describeRepositoriesNeeds(c *aws.Call, in *DescribeRepositoriesInput) ([]authz.Need, error) {
-	reg, _ := target(c, in.RegistryId, nil)
+	reg, _ := addressing.Target(c, in.RegistryId, nil)
 	if len(in.RepositoryNames) == 0 {
 		return []authz.Need{{Action: "ecr:DescribeRepositories", Resource: reg.RepositoryARN("*")}}, nil
 	}
@@ -97,7 +99,7 @@ func (a *API) describeRepositoriesNeeds(c *aws.Call, in *DescribeRepositoriesInp
 }
 
 func (a *API) describeRepositories(ctx context.Context, c *aws.Call, in *DescribeRepositoriesInput) (*DescribeRepositoriesOutput, error) {
-	reg, _ := target(c, in.RegistryId, nil)
+	reg, _ := addressing.Target(c, in.RegistryId, nil)
 	out := &DescribeRepositoriesOutput{Repositories: []Repository{}}
 	var found []repository.Repository
 	if len(in.RepositoryNames) > 0 {
@@ -114,17 +116,17 @@ func (a *API) describeRepositories(ctx context.Context, c *aws.Call, in *Describ
 		}
 	} else {
 		scope := "repositories/" + reg.String()
-		after, err := a.cursor(scope, in.NextToken)
+		after, err := a.tokens().Cursor(scope, in.NextToken)
 		if err != nil {
 			return nil, err
 		}
-		limit := limitOf(in.MaxResults, pageSize)
+		limit := paging.LimitOf(in.MaxResults, paging.Size)
 		if found, err = a.Repositories.List(ctx, reg, name.Repository(after), limit+1); err != nil {
 			return nil, err
 		}
 		if len(found) > limit {
 			found = found[:limit]
-			out.NextToken = a.pageToken(scope, string(found[limit-1].Name))
+			out.NextToken = a.tokens().Token(scope, string(found[limit-1].Name))
 		}
 	}
 	for _, r := range found {
@@ -134,7 +136,7 @@ func (a *API) describeRepositories(ctx context.Context, c *aws.Call, in *Describ
 }
 
 func (a *API) deleteRepository(ctx context.Context, c *aws.Call, in *DeleteRepositoryInput) (*DeleteRepositoryOutput, error) {
-	reg, repo := target(c, in.RegistryId, in.RepositoryName)
+	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
 	force := in.Force != nil && *in.Force
 	r, err := a.Repositories.Delete(ctx, reg, repo, force, func(ctx context.Context, tx *sqldb.Tx, r repository.Repository) error {
 		return a.Layers.ReleaseRepositoryTx(ctx, tx, r.ID)
@@ -146,7 +148,7 @@ func (a *API) deleteRepository(ctx context.Context, c *aws.Call, in *DeleteRepos
 }
 
 func (a *API) putImageTagMutability(ctx context.Context, c *aws.Call, in *PutImageTagMutabilityInput) (*PutImageTagMutabilityOutput, error) {
-	reg, repo := target(c, in.RegistryId, in.RepositoryName)
+	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
 	r, err := a.Repositories.SetMutability(ctx, reg, repo, mutabilityOf(in.ImageTagMutability, in.ImageTagMutabilityExclusionFilters))
 	if err != nil {
 		return nil, err
@@ -159,7 +161,7 @@ func (a *API) putImageTagMutability(ctx context.Context, c *aws.Call, in *PutIma
 }
 
 func (a *API) putImageScanningConfiguration(ctx context.Context, c *aws.Call, in *PutImageScanningConfigurationInput) (*PutImageScanningConfigurationOutput, error) {
-	reg, repo := target(c, in.RegistryId, in.RepositoryName)
+	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
 	on := in.ImageScanningConfiguration.ScanOnPush != nil && *in.ImageScanningConfiguration.ScanOnPush
 	r, err := a.Repositories.SetScanOnPush(ctx, reg, repo, on)
 	if err != nil {

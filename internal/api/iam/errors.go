@@ -49,6 +49,8 @@ func errorOf(code errs.Code) (string, int) {
 		errs.LayersNotFound, errs.LayerInaccessible, errs.LayerExists, errs.LayerReferenced,
 		errs.LayerPartTooSmall, errs.LayerPartInvalid, errs.LayerDigestMismatch, errs.LayerTooLarge,
 		errs.UploadNotFound, errs.UploadEmpty, errs.UploadBusy, errs.UploadInterrupted, errs.RangeInvalid,
+		errs.LifecyclePolicyNotFound, errs.LifecyclePreviewNotFound, errs.LifecyclePreviewInProgress, errs.TemplateNotFound, errs.TemplateExists,
+		errs.ExclusionNotFound, errs.ExclusionExists, errs.StorageClassRefused, errs.DeletionProtected,
 		errs.InvalidResourceTag, errs.TooManyResourceTags, errs.KeyFailure,
 		errs.IdentityTokenInvalid, errs.IdentityTokenExpired, errs.IdentityTokenRejected, errs.SessionPolicyTooLarge, errs.AuthorizationMessage:
 		return "ServiceFailure", 500

@@ -44,6 +44,8 @@ func errorOf(code errs.Code) (string, int) {
 		errs.LayersNotFound, errs.LayerInaccessible, errs.LayerExists, errs.LayerReferenced,
 		errs.LayerPartTooSmall, errs.LayerPartInvalid, errs.LayerDigestMismatch, errs.LayerTooLarge,
 		errs.UploadNotFound, errs.UploadEmpty, errs.UploadBusy, errs.UploadInterrupted, errs.RangeInvalid,
+		errs.LifecyclePolicyNotFound, errs.LifecyclePreviewNotFound, errs.LifecyclePreviewInProgress, errs.TemplateNotFound, errs.TemplateExists,
+		errs.ExclusionNotFound, errs.ExclusionExists, errs.StorageClassRefused, errs.DeletionProtected,
 		errs.InvalidResourceTag, errs.TooManyResourceTags, errs.LimitExceeded, errs.KeyFailure,
 		errs.RepositoryPolicyNotFound, errs.RegistryPolicyNotFound, errs.EntityExists, errs.EntityInUse, errs.EntityUnmodifiable, errs.EntityLimit,
 		errs.InvalidUserType, errs.PolicyNotAttachable, errs.PasswordRefused:

@@ -72,6 +72,15 @@ const (
 	IdentityTokenRejected // a claim of a web identity token is not the one wanted
 	SessionPolicyTooLarge // session policies and tags over STS's limit
 	AuthorizationMessage  // an authorization message that is none of ours
+	LifecyclePolicyNotFound
+	LifecyclePreviewNotFound
+	LifecyclePreviewInProgress
+	TemplateNotFound // no repository creation template has the prefix
+	TemplateExists
+	ExclusionNotFound // no pull-time exclusion of the principal
+	ExclusionExists
+	StorageClassRefused // an image that cannot change its storage class now
+	DeletionProtected   // the repository's own setting against its deletion
 	Throttled
 	StorageFull
 	Unavailable // draining, or a dependency is away

@@ -146,7 +146,9 @@ func Of(err error, at path.Kind, quirks bool, requestID string) Problem {
 		p := as(http.StatusServiceUnavailable, Unavailable)
 		p.Retry = retryUnavailable
 		return p
-	case errs.RepositoryPolicyNotFound, errs.RegistryPolicyNotFound, errs.EntityNotFound, errs.EntityExists, errs.EntityInUse, errs.EntityUnmodifiable,
+	case errs.LifecyclePolicyNotFound, errs.LifecyclePreviewNotFound, errs.LifecyclePreviewInProgress, errs.TemplateNotFound, errs.TemplateExists,
+		errs.ExclusionNotFound, errs.ExclusionExists, errs.StorageClassRefused, errs.DeletionProtected,
+		errs.RepositoryPolicyNotFound, errs.RegistryPolicyNotFound, errs.EntityNotFound, errs.EntityExists, errs.EntityInUse, errs.EntityUnmodifiable,
 		errs.EntityLimit, errs.InvalidInput, errs.InvalidUserType, errs.PolicyMalformed, errs.PolicyNotAttachable, errs.PasswordRefused, errs.AuthenticationCode,
 		errs.ProviderUnreachable, errs.IdentityTokenInvalid, errs.IdentityTokenExpired, errs.IdentityTokenRejected, errs.SessionPolicyTooLarge,
 		errs.AuthorizationMessage: // the APIs' own; no route of this wire has them
