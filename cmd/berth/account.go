@@ -23,6 +23,8 @@ type accountCommand struct {
 	List    accountList    `cmd:"" help:"List the accounts."`
 	Show    accountShow    `cmd:"" help:"Show an account and what is in it."`
 	RootKey accountRootKey `cmd:"" help:"Make another access key for an account's root user, and print it once."`
+
+	TokenLife accountTokenLife `cmd:"" help:"Let an account's authorization tokens, as docker login has them, live shorter than 12 hours."`
 }
 
 type jsonFlag struct {
@@ -74,6 +76,33 @@ func (c accountRootKey) Run(ctx context.Context, out io.Writer) error {
 	p := &fields{}
 	p.add("Account", string(c.ID))
 	return p.printWithKey(out, key)
+}
+
+type accountTokenLife struct {
+	dataFlag
+	jsonFlag
+	ID   name.AccountID `arg:"" help:"Number of the account."`
+	Life string         `arg:"" help:"5m to 12h, or default for AWS's 12 hours. Tokens that are issued already keep their time."`
+}
+
+// Run sets the time.
+func (c accountTokenLife) Run(ctx context.Context, out io.Writer) error {
+	var in app.TokenLifeRequest
+	if c.Life != "default" {
+		var err error
+		if in.Life, err = time.ParseDuration(c.Life); err != nil || in.Life == 0 {
+			return fmt.Errorf("%q is no time: write one such as 90m, or default", c.Life)
+		}
+	}
+	var a principal.Account
+	if err := admin(ctx, c.Data, http.MethodPost, "/accounts/"+url.PathEscape(string(c.ID))+"/token-life", in, &a); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(out, a)
+	}
+	_, err := fmt.Fprintf(out, "Authorization tokens of account %s live %s from now on.\n", a.ID, a.TokenLife)
+	return err
 }
 
 // printWithKey prints the fields and an access key, which nobody can read again.
@@ -133,6 +162,7 @@ func (c accountShow) Run(ctx context.Context, out io.Writer) error {
 	p.add("Users", fmt.Sprint(a.Users))
 	p.add("Roles", fmt.Sprint(a.Roles))
 	p.add("Repositories", fmt.Sprint(a.Repositories))
+	p.add("Token life", a.TokenLife.String())
 	p.add("Organization", placeText(a.Organization))
 	return p.print(out)
 }

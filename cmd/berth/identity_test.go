@@ -168,6 +168,7 @@ func TestAccountCommands(t *testing.T) {
 		Users: 0
 		Roles: 0
 		Repositories: 0
+		Token life: 12h0m0s
 		Organization: none`)
 	var detail app.AccountDetail
 	if err := json.Unmarshal([]byte(s.berth("account", "show", "222222222222", "--json")), &detail); err != nil || detail.RootKeys != 2 || detail.Name != "Dev team" {

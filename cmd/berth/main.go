@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/berth-registry/berth/cmd/berth/repository"
 )
 
 // commands are all commands of the program; each has its own file.
@@ -22,8 +24,12 @@ type commands struct {
 	Fsck         fsckCommand         `cmd:"" help:"Check that everything stored is whole, beside a running server or without one."`
 	Keys         keysCommand         `cmd:"" help:"List, create, rotate, enable or disable encryption keys."`
 	Account      accountCommand      `cmd:"" help:"Create, list or show accounts, or make root access keys."`
+	Repository   repository.Command  `cmd:"" help:"Settings of repositories beyond ECR's, and what was deleted from them."`
 	Organization organizationCommand `cmd:"" help:"Group accounts, and limit them with service control policies."`
+	Jobs         jobsCommand         `cmd:"" help:"List the work that waits, runs or has failed, try it again, or discard it."`
+	Quota        quotaCommand        `cmd:"" help:"List the quotas of an account, or set them for an account or a repository."`
 	Explain      explainCommand      `cmd:"" help:"Say who may do what, and why; exit status 3 when denied."`
+	Lifecycle    lifecycleCommand    `cmd:"" help:"Try out lifecycle policies."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
 }
 
@@ -59,6 +65,7 @@ func newParser(ctx context.Context, out io.Writer) (*kong.Kong, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(out, (*io.Writer)(nil)),
+		kong.Bind(repository.Admin(admin)),
 	)
 }
 

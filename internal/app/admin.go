@@ -95,6 +95,9 @@ func (a *App) adminHandler() http.Handler {
 		return a.ChangeKey(r.Context(), in)
 	}))
 	a.identityRoutes(mux)
+	a.repositoryRoutes(mux)
+	a.quotaRoutes(mux)
+	a.jobRoutes(mux)
 	return mux
 }
 

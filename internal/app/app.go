@@ -23,7 +23,9 @@ import (
 	"github.com/berth-registry/berth/internal/domain/event"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/image/manifest"
+	"github.com/berth-registry/berth/internal/domain/image/storage"
 	"github.com/berth-registry/berth/internal/domain/layer"
+	"github.com/berth-registry/berth/internal/domain/lifecycle"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/domain/principal/credential"
@@ -32,9 +34,12 @@ import (
 	"github.com/berth-registry/berth/internal/domain/principal/organization"
 	"github.com/berth-registry/berth/internal/domain/principal/provider"
 	"github.com/berth-registry/berth/internal/domain/principal/session"
+	"github.com/berth-registry/berth/internal/domain/quota"
+	"github.com/berth-registry/berth/internal/domain/recovery"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/domain/schema"
+	"github.com/berth-registry/berth/internal/domain/template"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/jobs"
@@ -61,14 +66,20 @@ type App struct {
 	volatile *sqldb.DB
 	keys     keys.Manager
 	stores   map[name.Region]blobstore.Store
+	archives map[name.Region]blobstore.Store
+	outbox   *event.Outbox
 	queue    *jobs.Queue
 	trail    *audit.Trail
+	quotas   *quota.Service
 
 	principals    *principal.Service
 	registries    *registry.Service
 	repositories  *repository.Service
 	layers        *layer.Service
 	images        *image.Service
+	storage       *storage.Service
+	recovery      *recovery.Service
+	lifecycle     *lifecycle.Service
 	entities      *entity.Service
 	managed       *managed.Service
 	credentials   *credential.Service
@@ -76,6 +87,7 @@ type App struct {
 	organizations *organization.Service
 	sessions      *session.Service
 	access        *authz.Service
+	templates     *template.Service
 	proxies       []netip.Prefix
 
 	handler  http.Handler
@@ -117,6 +129,9 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	if err := a.firstStart(ctx); err != nil {
 		return nil, err
 	}
+	if err := a.quotas.Refresh(ctx); err != nil {
+		return nil, err
+	}
 	if a.handler, err = a.buildHandler(); err != nil {
 		return nil, err
 	}
@@ -128,6 +143,7 @@ func (a *App) buildServices() (err error) {
 	limits := a.cfg.Limits.Quota()
 	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{DrainTimeout: time.Duration(a.cfg.DrainTimeout)})
 	a.trail = audit.NewTrail(a.durable, a.log)
+	a.quotas = a.buildQuotas()
 	if a.principals, err = principal.New(a.durable, a.keys, a.clk); err != nil {
 		return err
 	}
@@ -139,9 +155,16 @@ func (a *App) buildServices() (err error) {
 	if err := a.buildIdentity(); err != nil {
 		return err
 	}
+	a.templates = template.New(template.Config{
+		DB: a.durable, Clock: a.clk, Registries: a.registries, Repositories: a.repositories, Entities: a.entities, Access: a.access,
+		CheckLifecycle: lifecycle.Check,
+		PutLifecycleTx: func(ctx context.Context, tx *sqldb.Tx, r repository.Repository, text string) error {
+			return a.lifecycle.PutTx(ctx, tx, r, text)
+		},
+	})
 	a.layers = layer.New(layer.Config{
-		Durable: a.durable, Volatile: a.volatile, Store: a.store, Repositories: a.repositories,
-		Clock: a.clk, Log: a.log, Limits: limits, Jobs: a.queue,
+		Durable: a.durable, Volatile: a.volatile, Store: a.store, Archive: a.archive, Repositories: a.repositories,
+		Clock: a.clk, Log: a.log, Quotas: a.quotas, Jobs: a.queue,
 		Grace: time.Duration(a.cfg.LayerGrace), UploadLife: time.Duration(a.cfg.UploadLife),
 	})
 	seed, err := a.keys.Derive("schema 1 manifest signatures", manifest.SignerSeedSize)
@@ -152,10 +175,22 @@ func (a *App) buildServices() (err error) {
 	if err != nil {
 		return err
 	}
+	a.outbox = event.NewOutbox(a.subscriptions()...)
 	a.images = image.New(image.Config{
 		Signer:  signer,
-		Durable: a.durable, Repositories: a.repositories, Layers: a.layers, Outbox: event.NewOutbox(a.subscriptions()...),
-		Clock: a.clk, Log: a.log, Limits: limits,
+		Bin:     recovery.Bin{Clock: a.clk},
+		Durable: a.durable, Repositories: a.repositories, Layers: a.layers, Outbox: a.outbox,
+		Clock: a.clk, Log: a.log, Quotas: a.quotas,
+	})
+	a.storage = storage.New(storage.Config{
+		Durable: a.durable, Repositories: a.repositories, Images: a.images, Layers: a.layers, Outbox: a.outbox, Clock: a.clk, Jobs: a.queue,
+	})
+	a.recovery = recovery.New(recovery.Config{
+		Durable: a.durable, Repositories: a.repositories, Images: a.images, Layers: a.layers, Clock: a.clk, Log: a.log, Jobs: a.queue,
+	})
+	a.lifecycle = lifecycle.New(lifecycle.Config{
+		Durable: a.durable, Repositories: a.repositories, Images: a.images, Storage: a.storage, Outbox: a.outbox,
+		Clock: a.clk, Log: a.log, Jobs: a.queue, Quotas: a.quotas, Delay: time.Duration(a.cfg.LifecycleDelay),
 	})
 	a.maintain()
 	return nil
@@ -164,6 +199,12 @@ func (a *App) buildServices() (err error) {
 // store gives the blob store of a region that is served here.
 func (a *App) store(r name.Region) (blobstore.Store, bool) {
 	s, ok := a.stores[r]
+	return s, ok
+}
+
+// archive gives the second place of a region, for the bytes of archived images.
+func (a *App) archive(r name.Region) (blobstore.Store, bool) {
+	s, ok := a.archives[r]
 	return s, ok
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
@@ -21,6 +22,7 @@ const (
 	fileServer      = "server.json"
 	fileSocket      = "admin.sock"
 	dirBlobs        = "blobs"
+	dirArchive      = "archive"
 )
 
 // openBackends opens the embedded shape: SQLite and files.
@@ -47,15 +49,29 @@ func (a *App) openBackends(ctx context.Context) (err error) {
 	if a.keys, err = keyring.Open(a.path(fileKeyring), a.clk); err != nil {
 		return fmt.Errorf("the keyring cannot be opened: %w", err)
 	}
-	a.stores = map[name.Region]blobstore.Store{}
+	a.stores, a.archives = map[name.Region]blobstore.Store{}, map[name.Region]blobstore.Store{}
+	archive := a.cfg.Blobs.Archive
+	if archive == "" {
+		archive = a.path(dirArchive)
+	}
 	for _, region := range a.cfg.Regions {
-		files, err := fs.New(a.path(dirBlobs) + "/" + string(region))
-		if err != nil {
+		if a.stores[region], err = a.openFiles(filepath.Join(a.path(dirBlobs), string(region))); err != nil {
 			return fmt.Errorf("the blob store of %s cannot be opened: %w", region, err)
 		}
-		a.stores[region] = encrypted.NewEither(files, a.keys, a.cfg.Blobs.Encryption == "berth")
+		if a.archives[region], err = a.openFiles(filepath.Join(archive, string(region))); err != nil {
+			return fmt.Errorf("the archive of %s cannot be opened: %w", region, err)
+		}
 	}
 	return nil
+}
+
+// openFiles opens a directory as a store, sealed as the configuration says.
+func (a *App) openFiles(dir string) (blobstore.Store, error) {
+	files, err := fs.New(dir)
+	if err != nil {
+		return nil, err
+	}
+	return a.keepFree(encrypted.NewEither(files, a.keys, a.cfg.Blobs.Encryption == "berth"), files.Free), nil
 }
 
 // requireKeyring refuses to start on a database whose keyring is gone: a new

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/berth-registry/berth/internal/domain/image/check"
 	"github.com/berth-registry/berth/internal/domain/layer"
 )
 
@@ -24,7 +25,7 @@ type FsckLine struct {
 type FsckSum struct {
 	Layers int64 `json:"layers"`
 	Bytes  int64 `json:"bytes"`
-	Images int64 `json:"images"`
+	Images int64 `json:"images"` // deleted ones that can be restored among them
 }
 
 // progressEvery bounds how often a check reports progress.
@@ -57,9 +58,14 @@ func (a *App) Fsck(ctx context.Context, line func(FsckLine)) {
 		},
 	})
 	if err == nil {
-		sum.Images, err = a.images.Verify(ctx,
+		sum.Images, err = check.Service{Durable: a.durable, Repositories: a.repositories}.Verify(ctx,
 			func(done, total int64) { progress("images", done, total) },
 			func(text string) { line(FsckLine{Problem: text}) })
+	}
+	if err == nil {
+		var kept int64
+		kept, err = a.recovery.Verify(ctx, func(text string) { line(FsckLine{Problem: text}) })
+		sum.Images += kept
 	}
 	if err != nil {
 		line(FsckLine{Error: err.Error()})

@@ -32,13 +32,14 @@ func (a *App) buildHandler() (http.Handler, error) {
 	}
 	defaultRegistry := name.Registry{Account: a.cfg.Account, Region: a.cfg.Region}
 	ecrAPI := ecr.New(ecr.Config{
-		Principals: a.principals, Entities: a.entities, Access: a.access, Registries: a.registries, Repositories: a.repositories, Layers: a.layers, Images: a.images,
+		Principals: a.principals, Entities: a.entities, Access: a.access, Registries: a.registries, Repositories: a.repositories, Layers: a.layers, Images: a.images, Storage: a.storage, Lifecycle: a.lifecycle,
 		Clock: a.clk, Limits: a.cfg.Limits.Quota(), Hosts: a.hosts, Default: defaultRegistry, SigningKey: signing,
+		Templates: a.templates, BlobMounting: a.cfg.BlobMounting,
 	})
 	pipeline, err := aws.New(aws.Config{
 		Services:      []aws.Service{ecrAPI.Service(), a.stsAPI().Service(), a.iamAPI().Service()},
 		Authenticator: sigv4.New(sigv4.Config{Keys: keySource{a}, Clock: a.clk, Log: a.log}),
-		Authorizer:    a.access, Audit: a.trail, Clock: a.clk, Log: a.log,
+		Authorizer:    a.access, Audit: a.trail, Clock: a.clk, Log: a.log, Throttle: callThrottle{a.quotas},
 		Hosts: a.hosts, Regions: a.registries.Enabled, Origin: a.origin, Used: a.principals.Used,
 	})
 	if err != nil {
@@ -48,7 +49,8 @@ func (a *App) buildHandler() (http.Handler, error) {
 		Layers: schema1.Layers{Service: a.layers}, Images: a.images, Repositories: a.repositories,
 		Authorizer: a.access, Origin: a.origin, Tokens: a.principals, Resolve: a.resolve, Audit: a.trail,
 		Log: a.log, Clock: a.clk, ManifestBytes: a.cfg.Limits.ManifestBytes,
-		Quirks: a.cfg.Compat.ECRQuirks, Mounting: a.cfg.BlobMounting, Draining: a.draining.Load,
+		Quirks: a.cfg.Compat.ECRQuirks, Mounting: a.cfg.BlobMounting, Draining: a.draining.Load, Throttle: a.admitTransfer,
+		Registries: a.registries, Templates: a.templates,
 	})
 	if err != nil {
 		return nil, err

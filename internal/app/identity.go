@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"github.com/berth-registry/berth/internal/api/iam/policies"
 	"github.com/berth-registry/berth/internal/api/sts"
 	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/image/tagged"
+	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal/credential"
 	"github.com/berth-registry/berth/internal/domain/principal/entity"
 	"github.com/berth-registry/berth/internal/domain/principal/managed"
@@ -37,6 +40,7 @@ func (a *App) buildIdentity() (err error) {
 	})
 	a.access, err = authz.New(authz.Config{
 		Principals: a.principals, Entities: a.entities, Registries: a.registries, Repositories: a.repositories, Keys: a.keys, Clock: a.clk,
+		ImageTags: tagged.Reader{Durable: a.durable}.Of,
 	})
 	return err
 }
@@ -61,9 +65,15 @@ func issuerRoots(file string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
+// serviceRoleInUse says in which regions the account has something configured for
+// which a service has its service-linked role.
+func (a *App) serviceRoleInUse(ctx context.Context, account name.AccountID, service string) ([]name.Region, error) {
+	return a.templates.InUse(ctx, account, service)
+}
+
 func (a *App) iamAPI() *iam.API {
 	return iam.New(iam.Config{
-		Entities:    entities.Config{Principals: a.principals, Entities: a.entities},
+		Entities:    entities.Config{Principals: a.principals, Entities: a.entities, InUse: a.serviceRoleInUse},
 		Policies:    policies.Config{Principals: a.principals, Managed: a.managed, Entities: a.entities},
 		Credentials: credentials.Config{Credentials: a.credentials, Providers: a.providers},
 	})

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"net/http"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -31,6 +32,17 @@ func (a *App) identityRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /accounts/{id}/root-key", adminJSON(func(r *http.Request) (any, error) {
 		return a.CreateRootKey(r.Context(), name.AccountID(r.PathValue("id")))
 	}))
+	mux.HandleFunc("POST /accounts/{id}/token-life", adminJSON(func(r *http.Request) (any, error) {
+		var in TokenLifeRequest
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			return nil, err
+		}
+		id := name.AccountID(r.PathValue("id"))
+		if err := a.principals.SetTokenLife(r.Context(), id, in.Life); err != nil {
+			return nil, err
+		}
+		return a.principals.Account(r.Context(), id)
+	}))
 	mux.HandleFunc("GET /organizations", adminJSON(func(r *http.Request) (any, error) { return a.organizations.List(r.Context()) }))
 	mux.HandleFunc("POST /organizations", adminJSON(withBody(a.ChangeOrganization)))
 	mux.HandleFunc("POST /explain", adminJSON(withBody(a.Explain)))
@@ -53,6 +65,11 @@ type AccountRequest struct {
 	Name string         `json:"name"` // "": the number
 	// NoRootKey leaves the account without an access key.
 	NoRootKey bool `json:"noRootKey"`
+}
+
+// TokenLifeRequest asks how long an account's authorization tokens shall live.
+type TokenLifeRequest struct {
+	Life time.Duration `json:"life"` // 0: as long as AWS's
 }
 
 // RootKey is an access key of a root user; its secret is shown this once.

@@ -49,11 +49,7 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 	// Background work outlives the requests: it stops after they have drained.
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
-	workers, background := errgroup.WithContext(background)
-	workers.Go(func() error { return a.queue.Run(background) })
-	workers.Go(func() error { return a.trail.Run(background) })
-	workers.Go(func() error { return a.principals.Run(background, a.log) })
-	workers.Go(func() error { return a.images.Run(background) })
+	workers, background := a.startWorkers(background)
 
 	failed := make(chan error, len(listeners)+1)
 	for _, l := range listeners {
@@ -84,6 +80,25 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 		err = nil
 	}
 	return err
+}
+
+// startWorkers starts what goes on without a request: the jobs, and the writing of
+// what is kept in memory. It ends with ctx, or when one of them fails.
+func (a *App) startWorkers(ctx context.Context) (*errgroup.Group, context.Context) {
+	workers, ctx := errgroup.WithContext(ctx)
+	workers.Go(func() error { return a.queue.Run(ctx) })
+	workers.Go(func() error { return a.trail.Run(ctx) })
+	workers.Go(func() error { return a.principals.Run(ctx, a.log) })
+	workers.Go(func() error { return a.images.Run(ctx) })
+	workers.Go(func() error { return a.quotas.Run(ctx) })
+	return workers, ctx
+}
+
+// Work does what goes on without a request, until ctx ends, for a program whose
+// handler is served by others. Run does it by itself.
+func (a *App) Work(ctx context.Context) error {
+	workers, _ := a.startWorkers(ctx)
+	return workers.Wait()
 }
 
 // listen opens the configured addresses, the main one first.

@@ -1,7 +1,50 @@
 package app
 
-import "github.com/berth-registry/berth/internal/domain/event"
+import (
+	"context"
 
-// subscriptions is the table of which fact starts which job. Scanning,
-// replication and lifecycle add their rows here when they are built.
-func (a *App) subscriptions() []event.Subscriber { return nil }
+	"github.com/berth-registry/berth/internal/domain/audit"
+	"github.com/berth-registry/berth/internal/domain/event"
+	"github.com/berth-registry/berth/internal/domain/image"
+	"github.com/berth-registry/berth/internal/domain/lifecycle"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+)
+
+// subscriptions is the table of which fact starts what. Scanning and replication
+// add their rows here when they are built.
+func (a *App) subscriptions() []event.Subscriber {
+	return []event.Subscriber{
+		// A push, a deletion, a change of storage class: policies and referrers.
+		func(ctx context.Context, tx *sqldb.Tx, e event.Event) error { return a.lifecycle.Subscribe(ctx, tx, e) },
+		// What the service did by itself goes into the trail.
+		a.recordServiceEvent,
+	}
+}
+
+// recordServiceEvent writes the audit record of what nobody has called for. ECR's
+// own sample says of a policy that ran that it is read only.
+func (a *App) recordServiceEvent(ctx context.Context, tx *sqldb.Tx, e event.Event) error {
+	record := audit.ServiceEvent{Time: e.OccurredAt, Region: e.Registry.Region, Account: e.Registry.Account, Details: e.Detail}
+	switch e.Kind {
+	case event.PolicyExecuted, event.PolicyPreviewed:
+		record.EventName, record.ReadOnly = "PolicyExecutionEvent", true
+		if e.Kind == event.PolicyPreviewed {
+			record.EventName = "DryRunEvent"
+		}
+		record.Repository = e.Registry.RepositoryARN(e.Detail.(*lifecycle.Execution).RepositoryName)
+	case event.StorageClassChanged:
+		d := e.Detail.(event.StorageClassDetail)
+		if d.Target != event.StandardClass {
+			return nil // the call that archived it is recorded, and so is the policy
+		}
+		record.EventName, record.Repository = "ImageActivationEvent", e.Registry.RepositoryARN(d.Repository)
+		record.Details = map[string]any{
+			"repositoryName": d.Repository, "imageDigest": d.Digest, "targetStorageClass": d.Target, "result": "SUCCESS", "imageStatus": image.Active.String(),
+		}
+	case event.ImagePushed, event.ImageDeleted:
+		return nil
+	default:
+		return nil
+	}
+	return a.trail.ServiceEventTx(ctx, tx, record)
+}

@@ -55,16 +55,22 @@ type Config struct {
 	IssuerCA string `yaml:"issuer_ca"`
 	Blobs    Blobs  `yaml:"blobs"`
 	Compat   Compat `yaml:"compat"`
-	// BlobMounting lets a push mount layers from another repository.
+	// BlobMounting lets a push mount layers from another repository: the default
+	// of the account setting BLOB_MOUNTING.
 	BlobMounting bool `yaml:"blob_mounting"`
 	// Limits are ECR's quotas.
 	Limits Limits `yaml:"limits"`
+	// Quota says how requests are held to rates.
+	Quota Quota `yaml:"quota"`
 	// DrainTimeout bounds how long a stopping server waits for requests.
 	DrainTimeout Duration `yaml:"drain_timeout"`
 	// LayerGrace is how long a layer stays that no image refers to.
 	LayerGrace Duration `yaml:"layer_grace"`
 	// UploadLife is how long an upload may rest before it is given up.
 	UploadLife Duration `yaml:"upload_life"`
+	// LifecycleDelay is how long after a change of its images, or of the policy
+	// itself, a repository's lifecycle policy runs.
+	LifecycleDelay Duration `yaml:"lifecycle_delay"`
 	// AuditRetention is how long audit records are kept.
 	AuditRetention Duration `yaml:"audit_retention"`
 	Log            Log      `yaml:"log"`
@@ -97,6 +103,12 @@ type Blobs struct {
 	// Encryption is "berth" (sealed by Berth, the default) or "none" for disks
 	// that are encrypted already.
 	Encryption string `yaml:"encryption"`
+	// Archive is the directory for the bytes of archived images, on slower disks
+	// perhaps; "" is "archive" in the data directory.
+	Archive string `yaml:"archive"`
+	// MinFreeBytes is how much room a file system has to have for layers to be
+	// taken into it; 0 takes them until it is full.
+	MinFreeBytes int64 `yaml:"min_free_bytes"`
 }
 
 // Compat switches behaviour that ECR has and the OCI specification forbids.
@@ -117,10 +129,29 @@ type Limits struct {
 	MaxPartBytes            int64 `yaml:"max_part_bytes"`
 	PartSize                int64 `yaml:"part_size"`
 	ResourceTags            int   `yaml:"resource_tags"`
+	LifecycleRules          int   `yaml:"lifecycle_rules"`
+	LifecyclePolicyChars    int   `yaml:"lifecycle_policy_chars"`
+	PolicyChars             int   `yaml:"policy_chars"`
+	PullTimeExclusions      int   `yaml:"pull_time_exclusions"`
+	StorageBytes            int64 `yaml:"storage_bytes"`
+	RepositoryStorageBytes  int64 `yaml:"repository_storage_bytes"`
 }
 
 // Quota gives the limits to the features.
 func (l Limits) Quota() quota.Limits { return quota.Limits(l) }
+
+// Quota says how requests are held to rates.
+type Quota struct {
+	// Rates is "off" (only accounts that have a rate of their own are limited, the
+	// default) or "ecr" (the rates that AWS publishes).
+	Rates string `yaml:"rates"`
+	// Patience is how long a registry client's request waits for its turn before
+	// it is refused; 0 refuses at once.
+	Patience Duration `yaml:"patience"`
+}
+
+// maxPatience keeps waiting requests within what clients wait for an answer.
+const maxPatience = Duration(30 * time.Second)
 
 // Log says what is logged, and how.
 type Log struct {
@@ -157,12 +188,14 @@ func Default() Config {
 		Region:         "us-east-1",
 		Domain:         "localhost",
 		PublicDomain:   "public.localhost",
-		Blobs:          Blobs{Encryption: "berth"},
+		Blobs:          Blobs{Encryption: "berth", MinFreeBytes: 128 << 20},
 		BlobMounting:   true,
 		Limits:         Limits(quota.Default()),
+		Quota:          Quota{Rates: "off", Patience: Duration(5 * time.Second)},
 		DrainTimeout:   Duration(30 * time.Second),
 		LayerGrace:     Duration(24 * time.Hour),
 		UploadLife:     Duration(24 * time.Hour),
+		LifecycleDelay: Duration(time.Minute),
 		AuditRetention: Duration(90 * 24 * time.Hour),
 		Log:            Log{Level: "info", Format: "text"},
 	}
@@ -298,6 +331,15 @@ func (c *Config) Validate() error {
 	if c.Blobs.Encryption != "berth" && c.Blobs.Encryption != "none" {
 		say("blobs.encryption: %q; choose berth or none", c.Blobs.Encryption)
 	}
+	if c.Blobs.MinFreeBytes < 0 {
+		say("blobs.min_free_bytes: is less than 0; 0 switches it off")
+	}
+	if c.Quota.Rates != "off" && c.Quota.Rates != "ecr" {
+		say("quota.rates: %q; choose off or ecr", c.Quota.Rates)
+	}
+	if c.Quota.Patience < 0 || c.Quota.Patience > maxPatience {
+		say("quota.patience: has to be between 0s and %s", time.Duration(maxPatience))
+	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		say("log.level: %q; choose debug, info, warn or error", c.Log.Level)
 	}
@@ -315,15 +357,22 @@ func (c *Config) Validate() error {
 		"tags_per_image": c.Limits.TagsPerImage, "layers_per_image": int64(c.Limits.LayersPerImage), "manifest_bytes": int64(c.Limits.ManifestBytes),
 		"max_layer_bytes": c.Limits.MaxLayerBytes, "max_layer_parts": c.Limits.MaxLayerParts, "min_part_bytes": c.Limits.MinPartBytes,
 		"max_part_bytes": c.Limits.MaxPartBytes, "part_size": c.Limits.PartSize, "resource_tags": int64(c.Limits.ResourceTags),
+		"lifecycle_rules": int64(c.Limits.LifecycleRules), "lifecycle_policy_chars": int64(c.Limits.LifecyclePolicyChars),
+		"policy_chars": int64(c.Limits.PolicyChars), "pull_time_exclusions": int64(c.Limits.PullTimeExclusions),
 	} {
 		if n < 1 {
 			say("limits.%s: has to be at least 1", what)
 		}
 	}
+	for what, n := range map[string]int64{"storage_bytes": c.Limits.StorageBytes, "repository_storage_bytes": c.Limits.RepositoryStorageBytes} {
+		if n < 0 {
+			say("limits.%s: is less than 0; 0 is no limit", what)
+		}
+	}
 	if c.Limits.MinPartBytes > c.Limits.MaxPartBytes {
 		say("limits.min_part_bytes: is larger than limits.max_part_bytes")
 	}
-	for what, d := range map[string]Duration{"drain_timeout": c.DrainTimeout, "layer_grace": c.LayerGrace, "upload_life": c.UploadLife, "audit_retention": c.AuditRetention} {
+	for what, d := range map[string]Duration{"drain_timeout": c.DrainTimeout, "layer_grace": c.LayerGrace, "upload_life": c.UploadLife, "lifecycle_delay": c.LifecycleDelay, "audit_retention": c.AuditRetention} {
 		if d <= 0 {
 			say("%s: has to be longer than nothing", what)
 		}

@@ -59,6 +59,28 @@ func TestEverythingWrongIsReportedAtOnce(t *testing.T) {
 	}
 }
 
+func TestQuota(t *testing.T) {
+	c, err := load(t, "", config.Settings{})
+	if err != nil || c.Quota.Rates != "off" || time.Duration(c.Quota.Patience) != 5*time.Second || c.Blobs.MinFreeBytes != 128<<20 {
+		t.Errorf("defaults: %+v, %+v, %v", c.Quota, c.Blobs, err)
+	}
+	c, err = load(t, "quota: {rates: off, patience: 0s}\nblobs: {min_free_bytes: 0}\nlimits: {storage_bytes: 5, lifecycle_rules: 3}\n", config.Settings{})
+	if err != nil || c.Quota.Rates != "off" || c.Quota.Patience != 0 || c.Blobs.MinFreeBytes != 0 {
+		t.Errorf("set: %+v, %+v, %v", c.Quota, c.Blobs, err)
+	}
+	if l := c.Limits.Quota(); l.StorageBytes != 5 || l.LifecycleRules != 3 || l.PolicyChars != 10_240 {
+		t.Errorf("limits: %+v", l)
+	}
+	for _, bad := range []string{
+		"quota: {rates: on}\n", "quota: {patience: -1s}\n", "quota: {patience: 1h}\n", "blobs: {min_free_bytes: -1}\n",
+		"limits: {storage_bytes: -1}\n", "limits: {policy_chars: 0}\n",
+	} {
+		if _, err := load(t, bad, config.Settings{}); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
 func TestStrictFile(t *testing.T) {
 	for _, bad := range []string{"unknown: 1\n", "listen: [1]\n", "drain_timeout: soon\n", "blobs: {encryptionn: none}\n", "]"} {
 		if _, err := load(t, bad, config.Settings{}); err == nil {

@@ -9,13 +9,16 @@ import (
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
+	"github.com/berth-registry/berth/internal/domain/image/storage"
 	"github.com/berth-registry/berth/internal/domain/layer"
+	"github.com/berth-registry/berth/internal/domain/lifecycle"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/domain/principal/entity"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/domain/template"
 	"github.com/berth-registry/berth/internal/infra/clock"
 )
 
@@ -28,11 +31,16 @@ type Config struct {
 	Repositories *repository.Service
 	Layers       *layer.Service
 	Images       *image.Service
+	Storage      *storage.Service
+	Lifecycle    *lifecycle.Service
+	Templates    *template.Service
 	Clock        clock.Clock
 	Limits       quota.Limits
 	Hosts        name.Hosts
 	// Default is the registry that answers on a host without a service's name.
 	Default name.Registry
+	// BlobMounting is the account setting BLOB_MOUNTING while nobody has set it.
+	BlobMounting bool
 	// SigningKey signs page tokens and download addresses; 32 bytes.
 	SigningKey []byte
 }

@@ -6,12 +6,32 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
+	"github.com/berth-registry/berth/internal/api/ecr/addressing"
 	"github.com/berth-registry/berth/internal/api/ecr/paging"
+	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
 )
+
+func putImageNeeds(c *aws.Call, in *PutImageInput) ([]authz.Need, error) {
+	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
+	need := authz.Need{Action: "ecr:PutImage", Resource: reg.RepositoryARN(repo)}
+	if in.ImageTag != nil {
+		need.Images = []authz.ImageID{{Tag: *in.ImageTag}}
+	}
+	return []authz.Need{need}, nil
+}
+
+func batchDeleteImageNeeds(c *aws.Call, in *BatchDeleteImageInput) ([]authz.Need, error) {
+	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
+	need := authz.Need{Action: "ecr:BatchDeleteImage", Resource: reg.RepositoryARN(repo)}
+	for _, ref := range refsOf(in.ImageIds) {
+		need.Images = append(need.Images, authz.ImageID{Tag: string(ref.Tag), Digest: string(ref.Digest)})
+	}
+	return []authz.Need{need}, nil
+}
 
 func (a *API) putImage(ctx context.Context, c *aws.Call, in *PutImageInput) (*PutImageOutput, error) {
 	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
@@ -95,6 +115,8 @@ func failuresShape(failures []image.Failure) []ImageFailure {
 			code = ImageFailureCodeImageReferencedByManifestList
 		case image.KeyFailed:
 			code = ImageFailureCodeKmsError
+		case image.Inaccessible:
+			code = ImageFailureCodeImageInaccessible
 		}
 		out = append(out, ImageFailure{ImageId: refShape(f.Ref), FailureCode: new(code), FailureReason: new(f.Reason)})
 	}
@@ -106,7 +128,11 @@ func (a *API) batchGetImage(ctx context.Context, c *aws.Call, in *BatchGetImageI
 	if err != nil {
 		return nil, err
 	}
-	images, failures, err := a.Images.GetAll(ctx, r, refsOf(in.ImageIds), in.AcceptedMediaTypes)
+	access, err := a.Registries.Access(ctx, r.Registry)
+	if err != nil {
+		return nil, err
+	}
+	images, failures, err := a.Images.GetAll(ctx, r, refsOf(in.ImageIds), in.AcceptedMediaTypes, !access.ExcludesPull(c.Principal))
 	if err != nil {
 		return nil, err
 	}
@@ -149,10 +175,30 @@ func tagStatusOf(s *TagStatus) image.TagStatus {
 	return image.AnyTags
 }
 
-// wantsActive says whether a filter lets active images through. There are no
-// others as long as no image can be archived.
-func wantsActive(s *ImageStatusFilter) bool {
-	return s == nil || *s == ImageStatusFilterActive || *s == ImageStatusFilterAny
+// statusOf reads a filter; nil keeps active images.
+func statusOf(s *ImageStatusFilter) image.StatusFilter {
+	if s == nil {
+		return image.ActiveOnly
+	}
+	switch *s {
+	case ImageStatusFilterActive:
+		return image.ActiveOnly
+	case ImageStatusFilterArchived:
+		return image.ArchivedOnly
+	case ImageStatusFilterActivating:
+		return image.ActivatingOnly
+	case ImageStatusFilterAny:
+		return image.AnyStatus
+	}
+	return image.ActiveOnly
+}
+
+// artifactStatusOf reads a filter of referrers; nil keeps active ones.
+func artifactStatusOf(s *ArtifactStatusFilter) image.StatusFilter {
+	if s == nil {
+		return image.ActiveOnly
+	}
+	return statusOf(new(ImageStatusFilter(*s))) // the same words
 }
 
 // pageOf opens a page token of an image listing.
@@ -172,13 +218,12 @@ func (a *API) listImages(ctx context.Context, c *aws.Call, in *ListImagesInput) 
 	}
 	q := image.ListQuery{Limit: paging.LimitOf(in.MaxResults, paging.Size)}
 	out := &ListImagesOutput{ImageIds: []ImageIdentifier{}}
-	active := true
 	if f := in.Filter; f != nil {
-		q.TagStatus, active = tagStatusOf(f.TagStatus), wantsActive(f.ImageStatus)
+		q.TagStatus, q.Status = tagStatusOf(f.TagStatus), statusOf(f.ImageStatus)
 	}
-	scope := fmt.Sprintf("images/%d/%d", r.ID, q.TagStatus)
-	if q.After, err = a.pageOf(scope, in.NextToken); err != nil || !active {
-		return out, err
+	scope := fmt.Sprintf("images/%d/%d/%s", r.ID, q.TagStatus, q.Status)
+	if q.After, err = a.pageOf(scope, in.NextToken); err != nil {
+		return nil, err
 	}
 	refs, next, err := a.Images.List(ctx, r, q)
 	if err != nil {
@@ -201,20 +246,25 @@ func (a *API) describeImages(ctx context.Context, c *aws.Call, in *DescribeImage
 	}
 	q := image.DescribeQuery{Refs: refsOf(in.ImageIds), Limit: paging.LimitOf(in.MaxResults, paging.Size)}
 	out := &DescribeImagesOutput{ImageDetails: []ImageDetail{}}
-	active := true
+	// Images that are asked for by name are shown whatever their status, unless
+	// the call names one.
+	byName := image.AnyStatus
 	if f := in.Filter; f != nil {
-		q.TagStatus, active = tagStatusOf(f.TagStatus), wantsActive(f.ImageStatus)
+		q.TagStatus, q.Status = tagStatusOf(f.TagStatus), statusOf(f.ImageStatus)
+		if f.ImageStatus != nil {
+			byName = q.Status
+		}
 	}
-	scope := fmt.Sprintf("details/%d/%d", r.ID, q.TagStatus)
+	scope := fmt.Sprintf("details/%d/%d/%s", r.ID, q.TagStatus, q.Status)
 	if q.After, err = a.pageOf(scope, in.NextToken); err != nil {
 		return nil, err
 	}
 	details, next, err := a.Images.Describe(ctx, r, q)
-	if err != nil || !active { // an image that is asked for by name has to be there all the same
-		return out, err
+	if err != nil {
+		return nil, err
 	}
 	for _, d := range details {
-		if wantsTags(q, d) {
+		if wantsTags(q, d) && (len(q.Refs) == 0 || byName.Lets(d.Status)) {
 			out.ImageDetails = append(out.ImageDetails, detailShape(r, d))
 		}
 	}
@@ -241,7 +291,7 @@ func detailShape(r repository.Repository, d image.Detail) ImageDetail {
 		RegistryId: new(string(r.Registry.Account)), RepositoryName: new(string(r.Name)),
 		ImageDigest: new(string(d.Digest)), ImageSizeInBytes: new(d.Size), ImagePushedAt: shape.At(d.PushedAt),
 		ImageManifestMediaType: new(d.MediaType), LastRecordedPullTime: shape.AtNonZero(d.LastPulledAt),
-		ImageStatus: new(ImageStatusActive),
+		ImageStatus: new(ImageStatus(d.Status.String())), LastArchivedAt: shape.AtNonZero(d.ArchivedAt), LastActivatedAt: shape.AtNonZero(d.ActivatedAt),
 	}
 	for _, t := range d.Tags {
 		out.ImageTags = append(out.ImageTags, string(t))
@@ -266,15 +316,12 @@ func (a *API) listImageReferrers(ctx context.Context, c *aws.Call, in *ListImage
 	}
 	q := image.ReferrersQuery{Limit: paging.LimitOf(in.MaxResults, paging.ReferrersSize)}
 	out := &ListImageReferrersOutput{Referrers: []ImageReferrer{}}
-	active := true
 	if f := in.Filter; f != nil {
-		q.ArtifactTypes = f.ArtifactTypes
-		s := f.ArtifactStatus
-		active = s == nil || *s == ArtifactStatusFilterActive || *s == ArtifactStatusFilterAny
+		q.ArtifactTypes, q.Status = f.ArtifactTypes, artifactStatusOf(f.ArtifactStatus)
 	}
-	scope := fmt.Sprintf("referrers/%d/%s/%q", r.ID, subject, q.ArtifactTypes)
-	if q.After, err = a.pageOf(scope, in.NextToken); err != nil || !active {
-		return out, err
+	scope := fmt.Sprintf("referrers/%d/%s/%q/%s", r.ID, subject, q.ArtifactTypes, q.Status)
+	if q.After, err = a.pageOf(scope, in.NextToken); err != nil {
+		return nil, err
 	}
 	found, next, err := a.Images.Referrers(ctx, r, subject, q)
 	if err != nil {
@@ -283,7 +330,7 @@ func (a *API) listImageReferrers(ctx context.Context, c *aws.Call, in *ListImage
 	for _, f := range found {
 		one := ImageReferrer{
 			Digest: new(string(f.Digest)), MediaType: new(f.MediaType), Size: new(f.Size),
-			Annotations: f.Annotations, ArtifactStatus: new(ArtifactStatusActive),
+			Annotations: f.Annotations, ArtifactStatus: new(ArtifactStatus(f.Status.String())),
 		}
 		if f.ArtifactType != "" {
 			one.ArtifactType = new(f.ArtifactType)
@@ -292,4 +339,24 @@ func (a *API) listImageReferrers(ctx context.Context, c *aws.Call, in *ListImage
 	}
 	out.NextToken = a.nextPage(scope, next)
 	return out, nil
+}
+
+func (a *API) updateImageStorageClass(ctx context.Context, c *aws.Call, in *UpdateImageStorageClassInput) (*UpdateImageStorageClassOutput, error) {
+	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
+	if err != nil {
+		return nil, err
+	}
+	ref := refsOf([]ImageIdentifier{*in.ImageId})[0]
+	change := a.Storage.Restore
+	if *in.TargetStorageClass == TargetStorageClassArchive {
+		change = a.Storage.Archive
+	}
+	d, err := change(ctx, r, ref)
+	if err != nil {
+		return nil, err
+	}
+	return &UpdateImageStorageClassOutput{
+		RegistryId: new(string(r.Registry.Account)), RepositoryName: new(string(r.Name)),
+		ImageId: refShape(image.Ref{Digest: d.Digest, Tag: ref.Tag}), ImageStatus: new(ImageStatus(d.Status.String())),
+	}, nil
 }

@@ -47,6 +47,10 @@ func (a *API) batchCheckLayerAvailability(ctx context.Context, c *aws.Call, in *
 			out.Layers = append(out.Layers, Layer{LayerDigest: new(text), LayerAvailability: new(LayerAvailabilityUnavailable)})
 			continue
 		}
+		if l.Archived {
+			out.Layers = append(out.Layers, Layer{LayerDigest: new(text), LayerAvailability: new(LayerAvailabilityArchived), LayerSize: new(l.Size)})
+			continue
+		}
 		answer := Layer{LayerDigest: new(text), LayerAvailability: new(LayerAvailabilityAvailable), LayerSize: new(l.Size)}
 		if l.MediaType != "" {
 			answer.MediaType = new(l.MediaType)
@@ -111,8 +115,16 @@ func (a *API) getDownloadUrlForLayer(ctx context.Context, c *aws.Call, in *GetDo
 	if err != nil {
 		return nil, err
 	}
-	l, err := a.Layers.Stat(ctx, r, name.Digest(*in.LayerDigest))
+	d := name.Digest(*in.LayerDigest)
+	found, err := a.Layers.Check(ctx, r, []name.Digest{d})
 	if err != nil {
+		return nil, err
+	}
+	l := found[d]
+	if l.Archived {
+		return nil, layer.Inaccessible(r, d)
+	}
+	if l, err = a.Layers.Stat(ctx, r, d); err != nil { // for its failure, where there is none
 		return nil, err
 	}
 	if !l.Referenced {

@@ -1,15 +1,21 @@
 // Package ecr is the Amazon ECR API (2015-09-21, JSON 1.1): the table of
 // operations, each with the permissions it needs, and the translation between
-// the service's shapes and the domain.
+// the service's shapes and the domain. Rows about settings and about repository
+// creation templates stand in ecr/settings and ecr/templates.
 //
 // It does not authenticate, validate shapes, authorize or write errors; the
 // pipeline in api/aws does. The rules are in the domain packages.
 package ecr
 
 import (
+	"slices"
+
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/json11"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
+	"github.com/berth-registry/berth/internal/api/ecr/lifecycle"
+	"github.com/berth-registry/berth/internal/api/ecr/settings"
+	"github.com/berth-registry/berth/internal/api/ecr/templates"
 )
 
 // Service describes the API to the pipeline.
@@ -26,14 +32,17 @@ func (a *API) Service() aws.Service {
 		Notes: map[string]string{
 			"CreateRepository":              "the scan setting is stored, without effect until scanning is built",
 			"PutImageScanningConfiguration": "stored, without effect until scanning is built",
-			"GetAccountSetting":             "REGISTRY_POLICY_SCOPE; the other settings come with what they are for",
-			"PutAccountSetting":             "REGISTRY_POLICY_SCOPE; the other settings come with what they are for",
+			"PutAccountSetting":             "BASIC_SCAN_TYPE_VERSION is stored, without effect until scanning is built",
 			"DescribeRegistry":              "the replication configuration is empty until replication is built",
 		},
 		BodyLimits: map[string]int64{
 			"UploadLayerPart": aws.LayerPartBodyLimit, "PutImage": aws.ManifestBodyLimit,
 		},
-		Operations: a.operations(),
+		Operations: slices.Concat(
+			a.operations(), lifecycle.Operations(lifecycle.Config{Repositories: a.Repositories, Policies: a.Lifecycle, Tokens: a.tokens()}),
+			templates.Operations(templates.Config{Templates: a.Templates, Tokens: a.tokens()}),
+			settings.Operations(settings.Config{Registries: a.Registries, Tokens: a.tokens(), Mounting: a.BlobMounting}),
+		),
 	}
 }
 
@@ -59,10 +68,6 @@ func (a *API) operations() []aws.Operation {
 		aws.Op("GetRegistryPolicy", false, addressing.OnRegistry[GetRegistryPolicyInput]("ecr:GetRegistryPolicy"), a.getRegistryPolicy),
 		aws.Op("DeleteRegistryPolicy", true, addressing.OnRegistry[DeleteRegistryPolicyInput]("ecr:DeleteRegistryPolicy"), a.deleteRegistryPolicy),
 
-		// settings.go
-		aws.Op("PutAccountSetting", true, onSetting("ecr:PutAccountSetting", func(in *PutAccountSettingInput) *string { return in.Name }), a.putAccountSetting),
-		aws.Op("GetAccountSetting", false, onSetting("ecr:GetAccountSetting", func(in *GetAccountSettingInput) *string { return in.Name }), a.getAccountSetting),
-
 		// registry.go
 		aws.Op("DescribeRegistry", false, addressing.OnRegistry[DescribeRegistryInput]("ecr:DescribeRegistry"), a.describeRegistry),
 		aws.Op("GetAuthorizationToken", false, addressing.OnRegistry[GetAuthorizationTokenInput]("ecr:GetAuthorizationToken"), a.getAuthorizationToken),
@@ -75,11 +80,12 @@ func (a *API) operations() []aws.Operation {
 		aws.Op("GetDownloadUrlForLayer", false, addressing.OnRepository("ecr:GetDownloadUrlForLayer", func(in *GetDownloadUrlForLayerInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.getDownloadUrlForLayer),
 
 		// images.go
-		aws.Op("PutImage", true, addressing.OnRepository("ecr:PutImage", func(in *PutImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImage),
+		aws.Op("PutImage", true, putImageNeeds, a.putImage),
 		aws.Op("BatchGetImage", false, addressing.OnRepository("ecr:BatchGetImage", func(in *BatchGetImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchGetImage),
-		aws.Op("BatchDeleteImage", true, addressing.OnRepository("ecr:BatchDeleteImage", func(in *BatchDeleteImageInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.batchDeleteImage),
+		aws.Op("BatchDeleteImage", true, batchDeleteImageNeeds, a.batchDeleteImage),
 		aws.Op("ListImages", false, addressing.OnRepository("ecr:ListImages", func(in *ListImagesInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.listImages),
 		aws.Op("DescribeImages", false, addressing.OnRepository("ecr:DescribeImages", func(in *DescribeImagesInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.describeImages),
+		aws.Op("UpdateImageStorageClass", true, addressing.OnRepository("ecr:UpdateImageStorageClass", func(in *UpdateImageStorageClassInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.updateImageStorageClass),
 		// IAM has no action of this name: it is authorized as BatchGetImage
 		// (service authorization reference).
 		aws.Op("ListImageReferrers", false, addressing.OnRepository("ecr:BatchGetImage", func(in *ListImageReferrersInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.listImageReferrers),

@@ -2,16 +2,15 @@ package ecr
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
+	"github.com/berth-registry/berth/internal/api/ecr/policytext"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/policy"
-	"github.com/berth-registry/berth/internal/domain/principal/entity"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
@@ -43,36 +42,6 @@ func withContext(c *aws.Call, action string, arn *string, given map[string][]str
 	return []authz.Need{{Action: action, Resource: reg.RepositoryARN(repo), Context: given}}, nil
 }
 
-// policyError words a policy that cannot be set as ECR does, which does not say
-// what is wrong with it; the cause goes to the log.
-func policyError(err error, what string) error {
-	var syntax *policy.SyntaxError
-	var unknown *entity.UnknownPrincipal
-	switch {
-	case errors.As(err, &unknown):
-		return errs.Parameter("PolicyText", "Principal not found")
-	case errors.As(err, &syntax):
-		e := errs.Parameter("PolicyText", "Invalid "+what+" policy provided")
-		e.Cause = err
-		return e
-	}
-	return err
-}
-
-// parsePolicy reads a resource policy: only actions of ECR can stand in it.
-func parsePolicy(text string, grammar policy.Grammar, what string) (*policy.Document, error) {
-	d, err := policy.Parse(text, grammar)
-	if err != nil {
-		return nil, policyError(err, what)
-	}
-	for _, action := range d.Actions() {
-		if action != "*" && !policy.MatchAction("ecr:*", action) {
-			return nil, policyError(&policy.SyntaxError{Message: "the action " + action + " is none of ECR's"}, what)
-		}
-	}
-	return d, nil
-}
-
 func (a *API) pin(ctx context.Context, tx *sqldb.Tx, d *policy.Document) (*policy.Document, error) {
 	return a.Entities.PinPrincipals(ctx, tx, d)
 }
@@ -83,7 +52,7 @@ func (a *API) show(ctx context.Context, tx *sqldb.Tx, d *policy.Document) (*poli
 
 func (a *API) setRepositoryPolicy(ctx context.Context, c *aws.Call, in *SetRepositoryPolicyInput) (*SetRepositoryPolicyOutput, error) {
 	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
-	d, err := parsePolicy(*in.PolicyText, policy.Repository, "repository")
+	d, err := policytext.Parse(*in.PolicyText, policy.Repository, "repository")
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +68,7 @@ func (a *API) setRepositoryPolicy(ctx context.Context, c *aws.Call, in *SetRepos
 		}
 	}
 	if err := a.Repositories.SetPolicy(ctx, reg, repo, d, a.pin); err != nil {
-		return nil, policyError(err, "repository")
+		return nil, policytext.Failure(err, "repository")
 	}
 	return &SetRepositoryPolicyOutput{RegistryId: new(string(reg.Account)), RepositoryName: new(string(repo)), PolicyText: new(d.Pretty())}, nil
 }
@@ -123,15 +92,15 @@ func (a *API) deleteRepositoryPolicy(ctx context.Context, c *aws.Call, in *Delet
 }
 
 func (a *API) putRegistryPolicy(ctx context.Context, c *aws.Call, in *PutRegistryPolicyInput) (*PutRegistryPolicyOutput, error) {
-	d, err := parsePolicy(*in.PolicyText, policy.Registry, "registry")
+	d, err := policytext.Parse(*in.PolicyText, policy.Registry, "registry")
 	if err != nil {
 		return nil, err
 	}
 	if err := a.checkRegistryPolicy(ctx, c.Registry, d); err != nil {
-		return nil, policyError(err, "registry")
+		return nil, policytext.Failure(err, "registry")
 	}
 	if err := a.Registries.SetPolicy(ctx, c.Registry, d, a.pin); err != nil {
-		return nil, policyError(err, "registry")
+		return nil, policytext.Failure(err, "registry")
 	}
 	return &PutRegistryPolicyOutput{RegistryId: new(string(c.Registry.Account)), PolicyText: new(d.Pretty())}, nil
 }

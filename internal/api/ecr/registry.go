@@ -17,7 +17,7 @@ func (a *API) describeRegistry(_ context.Context, c *aws.Call, _ *DescribeRegist
 	}, nil
 }
 
-func (a *API) getAuthorizationToken(_ context.Context, c *aws.Call, in *GetAuthorizationTokenInput) (*GetAuthorizationTokenOutput, error) {
+func (a *API) getAuthorizationToken(ctx context.Context, c *aws.Call, in *GetAuthorizationTokenInput) (*GetAuthorizationTokenOutput, error) {
 	if !a.Registries.Enabled(c.Region) {
 		return nil, errs.New(errs.InvalidParameter, "The region '%s' is not served here; the regions are %v", c.Region, a.Registries.Regions())
 	}
@@ -27,7 +27,7 @@ func (a *API) getAuthorizationToken(_ context.Context, c *aws.Call, in *GetAutho
 	}
 	out := &GetAuthorizationTokenOutput{}
 	for _, id := range ids {
-		password, expires, err := a.Principals.IssueToken(c.Principal, c.Region)
+		password, expires, err := a.Principals.IssueToken(ctx, c.Principal, c.Region)
 		if err != nil {
 			return nil, err
 		}

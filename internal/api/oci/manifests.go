@@ -23,6 +23,7 @@ import (
 type Images interface {
 	Put(ctx context.Context, r repository.Repository, p image.Put) (img image.Image, created bool, err error)
 	Get(ctx context.Context, r repository.Repository, ref image.Ref, accept []string) (image.Image, error)
+	Peek(ctx context.Context, r repository.Repository, ref image.Ref, accept []string) (image.Image, error)
 	Stat(ctx context.Context, r repository.Repository, ref image.Ref, accept []string) (image.Image, error)
 	Delete(ctx context.Context, r repository.Repository, refs []image.Ref) (removed []image.Ref, failures []image.Failure, err error)
 	List(ctx context.Context, r repository.Repository, q image.ListQuery) ([]image.Ref, image.Cursor, error)
@@ -73,7 +74,16 @@ func (a *API) headManifest(ctx context.Context, c *call) (response, error) {
 	return a.manifest(ctx, c, a.c.Images.Stat)
 }
 
+// getManifest is a pull, whose time is noted unless the registry excludes the
+// caller's.
 func (a *API) getManifest(ctx context.Context, c *call) (response, error) {
+	access, err := a.c.Registries.Access(ctx, c.registry)
+	if err != nil {
+		return response{}, err
+	}
+	if access.ExcludesPull(c.caller) {
+		return a.manifest(ctx, c, a.c.Images.Peek)
+	}
 	return a.manifest(ctx, c, a.c.Images.Get)
 }
 
@@ -256,7 +266,7 @@ func deleteFailure(f image.Failure) error {
 		code = errs.KeyFailure
 	case image.MissingRef, image.InvalidDigest, image.InvalidTag:
 		code = errs.InvalidParameter
-	case image.NotFound, image.TagMismatch:
+	case image.NotFound, image.TagMismatch, image.Inaccessible:
 	}
 	return errs.New(code, "%s", f.Reason)
 }

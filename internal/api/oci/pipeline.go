@@ -18,11 +18,13 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/oci/path"
 	"github.com/berth-registry/berth/internal/api/oci/problem"
+	"github.com/berth-registry/berth/internal/api/oci/token"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
 	"github.com/berth-registry/berth/internal/domain/audit"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/clock"
 )
@@ -33,6 +35,11 @@ type Repositories interface {
 	Get(ctx context.Context, reg name.Registry, repo name.Repository) (repository.Repository, error)
 	// List returns up to limit repositories after the given name, in byte order.
 	List(ctx context.Context, reg name.Registry, after name.Repository, limit int) ([]repository.Repository, error)
+}
+
+// Registries says how a registry is set up; *registry.Service does, out of memory.
+type Registries interface {
+	Access(ctx context.Context, reg name.Registry) (registry.Access, error)
 }
 
 // Audit takes the record of a call.
@@ -47,8 +54,9 @@ type Config struct {
 	// URL (scheme://host[:port]) the client reached it. ok is false for a
 	// host that is no registry of this deployment.
 	Resolve      func(*http.Request) (reg name.Registry, base string, ok bool)
-	Tokens       Tokens
+	Tokens       token.Verifier
 	Authorizer   authz.Authorizer
+	Registries   Registries
 	Repositories Repositories
 	Layers       Layers
 	Images       Images
@@ -59,8 +67,14 @@ type Config struct {
 	ManifestBytes int
 	// Quirks asks for ECR's ways where they break the specification.
 	Quirks bool
-	// Mounting lets a push mount layers from another repository.
+	// Mounting lets pushes mount layers from other repositories of a registry whose
+	// account setting BLOB_MOUNTING is not set.
 	Mounting bool
+	// Templates makes repositories that a push does not find; nil: none are made.
+	Templates Templates
+	// Throttle admits a caller's request for an action in the addressed region, now
+	// or after a wait, or refuses it with errs.Throttled; nil admits everything.
+	Throttle func(ctx context.Context, caller name.AccountID, addressed name.Region, action string) error
 	// Draining says that the server is stopping; nil: never.
 	Draining func() bool
 	// Origin says where a request came from; nil takes the connection's word.
@@ -82,7 +96,7 @@ var _ http.Handler = (*API)(nil)
 // says no needs.
 func New(c Config) (*API, error) {
 	for what, missing := range map[string]bool{
-		"Resolve": c.Resolve == nil, "Tokens": c.Tokens == nil, "Authorizer": c.Authorizer == nil, "Repositories": c.Repositories == nil,
+		"Resolve": c.Resolve == nil, "Tokens": c.Tokens == nil, "Authorizer": c.Authorizer == nil, "Repositories": c.Repositories == nil, "Registries": c.Registries == nil,
 		"Layers": c.Layers == nil, "Images": c.Images == nil, "Audit": c.Audit == nil, "Log": c.Log == nil, "Clock": c.Clock == nil,
 		"ManifestBytes": c.ManifestBytes <= 0,
 	} {
@@ -144,8 +158,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// that the trail does not have.
 	if err != nil {
 		p := a.explain(c, err)
-		if encoded := encodedMessage(err); encoded != "" {
-			h.Set(authorizationMessage, encoded)
+		if encoded := token.EncodedMessage(err); encoded != "" {
+			h.Set(token.MessageHeader, encoded)
 		}
 		a.record(ctx, c, the, resp, &p)
 		a.refuse(w, c, resp, p)
@@ -173,7 +187,7 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 	if c.registry, c.base, ok = a.c.Resolve(c.r); !ok {
 		return row{}, response{}, &problem.Problem{Status: http.StatusNotFound, Code: problem.NameUnknown, Message: "This host is no registry"}
 	}
-	if c.caller, err = a.authenticate(ctx, c.r, c.registry.Region); err != nil {
+	if c.caller, err = token.Authenticate(ctx, a.c.Tokens, c.r, c.registry.Region); err != nil {
 		return row{}, response{}, err
 	}
 	the, ok = a.table.find(c.Kind, c.r.Method)
@@ -196,11 +210,18 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 		c.params["repositoryName"] = c.repo
 	}
 	c.params["registryId"] = c.registry.Account
+	if err := a.throttle(ctx, c, the); err != nil {
+		return the, response{}, err
+	}
 	if err := a.authorize(ctx, c, the.Needs(c)); err != nil {
 		return the, response{}, err
 	}
 	if !the.AnyRegistry {
-		if c.repository, err = a.c.Repositories.Get(ctx, c.registry, c.repo); err != nil {
+		c.repository, err = a.c.Repositories.Get(ctx, c.registry, c.repo)
+		if the.Creates && errs.Is(err, errs.RepositoryNotFound) {
+			err = a.createOnPush(ctx, c, err)
+		}
+		if err != nil {
 			return the, response{}, err
 		}
 	}
@@ -216,6 +237,24 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 	}
 	resp, err = the.Do(a, ctx, c)
 	return the, resp, err
+}
+
+// throttle has the request admitted as its row's operation, and as those that it
+// does besides. A token taken for the first is not given back when the second is
+// refused: the client asks for both again.
+func (a *API) throttle(ctx context.Context, c *call, the row) error {
+	if a.c.Throttle == nil {
+		return nil
+	}
+	if err := a.c.Throttle(ctx, c.caller.Account, c.registry.Region, the.Name); err != nil || the.Also == nil {
+		return err
+	}
+	for _, action := range the.Also(c) {
+		if err := a.c.Throttle(ctx, c.caller.Account, c.registry.Region, action); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *API) authorize(ctx context.Context, c *call, needs []authz.Need) error {
@@ -272,7 +311,7 @@ func (a *API) refuse(w http.ResponseWriter, c *call, resp response, p problem.Pr
 	}
 	c.body.End(c.hasBody())
 	if p.Status == http.StatusUnauthorized {
-		challenge(w, c.base)
+		token.Challenge(w, c.base)
 		return
 	}
 	if resp.content == nil { // else the headers speak of content that does not come
@@ -298,20 +337,10 @@ func (a *API) record(ctx context.Context, c *call, the row, resp response, p *pr
 	if the.Name == "" || c.caller.ARN == "" {
 		return
 	}
-	e := audit.Entry{
-		Time: c.at, EventSource: "ecr.amazonaws.com", EventName: the.Name,
-		Region: c.registry.Region, Principal: c.caller.AuditIdentity(), Account: c.registry.Account,
-		UserAgent: c.r.UserAgent(), RequestID: c.requestID, ReadOnly: the.ReadOnly,
-		RequestParameters: a.marshal(c.params),
-	}
-	if ip := a.c.Origin(c.r).SourceIP; ip.IsValid() {
-		e.SourceIP = ip.String()
-	}
+	e := a.entry(c, the.Name)
+	e.ReadOnly, e.RequestParameters = the.ReadOnly, a.marshal(c.params)
 	if resp.event != "" {
 		e.EventName = resp.event
-	}
-	if c.repo != "" {
-		e.Resources = []string{c.registry.RepositoryARN(c.repo).String()}
 	}
 	if p != nil {
 		e.ErrorCode, e.ErrorMessage = p.Code, p.Message
@@ -320,6 +349,24 @@ func (a *API) record(ctx context.Context, c *call, the row, resp response, p *pr
 	}
 	a.c.Audit.Record(context.WithoutCancel(ctx), e) // kept also when the client has gone
 }
+
+// entry is an audit entry with what follows from the call alone.
+func (a *API) entry(c *call, event string) audit.Entry {
+	e := audit.Entry{
+		Time: c.at, EventSource: eventSource, EventName: event, Region: c.registry.Region, Principal: c.caller.AuditIdentity(),
+		Account: c.registry.Account, UserAgent: c.r.UserAgent(), RequestID: c.requestID,
+	}
+	if ip := a.c.Origin(c.r).SourceIP; ip.IsValid() {
+		e.SourceIP = ip.String()
+	}
+	if c.repo != "" {
+		e.Resources = []string{c.registry.RepositoryARN(c.repo).String()}
+	}
+	return e
+}
+
+// eventSource is the service that audit entries name.
+const eventSource = "ecr.amazonaws.com"
 
 func (a *API) marshal(members map[string]any) json.RawMessage {
 	if len(members) == 0 {

@@ -71,6 +71,9 @@ type row struct {
 	Kind   path.Kind
 	// Name is the operation, as IAM and CloudTrail call it.
 	Name string
+	// Also are operations that the request is besides Name; nil for none. They
+	// count for the request rates only.
+	Also func(*call) []string
 	// ReadOnly is for the audit trail.
 	ReadOnly bool
 	// Needs are the actions that the caller must be allowed.
@@ -78,6 +81,9 @@ type row struct {
 	// MayAlso are actions without which the call works too, differently
 	// (call.alsoAllowed); nil for none.
 	MayAlso func(*call) []authz.Need
+	// Creates says that a push can begin here: the repository is made, where a
+	// template is for it.
+	Creates bool
 	// AnyRegistry rows act on the registry as a whole, not on a repository.
 	AnyRegistry bool
 	Do          func(*API, context.Context, *call) (response, error)
@@ -94,6 +100,15 @@ func onRepository(actions ...string) func(*call) []authz.Need {
 	}
 }
 
+// onImage needs the action on the image that the path names.
+func onImage(action string) func(*call) []authz.Need {
+	return func(c *call) []authz.Need {
+		needs := onRepository(action)(c)
+		needs[0].Images = authz.ImagesOf(c.Reference, c.r.Method == http.MethodPut, c.r.URL.Query()["tag"])
+		return needs
+	}
+}
+
 // rows is the whole API, but for the version check. What a row needs is by the
 // ECR user guide's table of docker steps and permissions.
 func rows() []row {
@@ -105,17 +120,17 @@ func rows() []row {
 
 		{Method: http.MethodGet, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository("ecr:BatchGetImage"), Do: (*API).getManifest},
 		{Method: http.MethodHead, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository("ecr:BatchGetImage"), Do: (*API).headManifest},
-		{Method: http.MethodPut, Kind: path.Manifest, Name: "PutImage", Needs: onRepository("ecr:PutImage"), Do: (*API).putManifest},
-		{Method: http.MethodDelete, Kind: path.Manifest, Name: "BatchDeleteImage", Needs: onRepository("ecr:BatchDeleteImage"), Do: (*API).deleteManifest},
+		{Method: http.MethodPut, Kind: path.Manifest, Name: "PutImage", Creates: true, Needs: onImage("ecr:PutImage"), Do: (*API).putManifest},
+		{Method: http.MethodDelete, Kind: path.Manifest, Name: "BatchDeleteImage", Needs: onImage("ecr:BatchDeleteImage"), Do: (*API).deleteManifest},
 
 		{Method: http.MethodGet, Kind: path.Blob, Name: "GetDownloadUrlForLayer", ReadOnly: true, Needs: onRepository("ecr:GetDownloadUrlForLayer"), Do: (*API).getBlob},
 		{Method: http.MethodHead, Kind: path.Blob, Name: "BatchCheckLayerAvailability", ReadOnly: true, Needs: onRepository("ecr:BatchCheckLayerAvailability"), Do: (*API).headBlob},
 		{Method: http.MethodDelete, Kind: path.Blob, Name: "BatchDeleteImage", Needs: onRepository("ecr:BatchDeleteImage"), Do: (*API).deleteBlob},
 
-		{Method: http.MethodPost, Kind: path.Uploads, Name: "InitiateLayerUpload", Needs: startNeeds, MayAlso: mountNeeds, Do: (*API).startUpload},
+		{Method: http.MethodPost, Kind: path.Uploads, Name: "InitiateLayerUpload", Creates: true, Also: startAlso, Needs: startNeeds, MayAlso: mountNeeds, Do: (*API).startUpload},
 		{Method: http.MethodGet, Kind: path.Upload, Name: "UploadLayerPart", ReadOnly: true, Needs: onRepository("ecr:UploadLayerPart"), Do: (*API).uploadStatus},
 		{Method: http.MethodPatch, Kind: path.Upload, Name: "UploadLayerPart", Needs: onRepository("ecr:UploadLayerPart"), Do: (*API).patchUpload},
-		{Method: http.MethodPut, Kind: path.Upload, Name: "CompleteLayerUpload", Needs: finishNeeds, Do: (*API).finishUpload},
+		{Method: http.MethodPut, Kind: path.Upload, Name: "CompleteLayerUpload", Also: finishAlso, Needs: finishNeeds, Do: (*API).finishUpload},
 		{Method: http.MethodDelete, Kind: path.Upload, Name: "InitiateLayerUpload", Needs: onRepository("ecr:InitiateLayerUpload"), Do: (*API).cancelUpload},
 	}
 }

@@ -23,6 +23,23 @@ func startNeeds(c *call) []authz.Need {
 	return onRepository("ecr:InitiateLayerUpload")(c)
 }
 
+// startAlso says the same for the request rates; a POST that announces a digest
+// and brings nothing opens an upload and no more.
+func startAlso(c *call) []string {
+	if _, whole := c.query("digest"); whole && c.hasBody() {
+		return []string{"UploadLayerPart", "CompleteLayerUpload"}
+	}
+	return nil
+}
+
+// finishAlso: a PUT that brings bytes uploads them too.
+func finishAlso(c *call) []string {
+	if c.hasBody() {
+		return []string{"UploadLayerPart"}
+	}
+	return nil
+}
+
 // finishNeeds: a PUT that brings bytes uploads them too.
 func finishNeeds(c *call) []authz.Need {
 	if c.hasBody() {
@@ -98,7 +115,11 @@ func (a *API) mount(ctx context.Context, c *call, text string) (resp response, m
 	if err != nil {
 		return response{}, false, err
 	}
-	if !a.c.Mounting || !c.alsoAllowed {
+	access, err := a.c.Registries.Access(ctx, c.registry)
+	if err != nil {
+		return response{}, false, err
+	}
+	if !c.alsoAllowed || !access.Mounts(a.c.Mounting) {
 		return response{}, false, nil
 	}
 	from, _ := c.query("from")

@@ -24,6 +24,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/domain/schema"
+	"github.com/berth-registry/berth/internal/domain/template"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/blobstore/memory"
 	"github.com/berth-registry/berth/internal/infra/clock"
@@ -48,6 +49,8 @@ type world struct {
 
 	principals   *principal.Service
 	repositories *repository.Service
+	registries   *registry.Service
+	templates    *template.Service
 }
 
 // trail keeps the audit entries.
@@ -103,16 +106,21 @@ func newWorld(t *testing.T, change func(*oci.Config)) *world {
 	w.repositories = repository.New(repository.Config{
 		DB: durable, Clock: w.clock, Registries: registries, Keys: ring, Limits: limits, Sealing: true,
 	})
+	w.registries = registries
+	entities := entity.New(w.principals)
 	authorizer, err := authz.New(authz.Config{
-		Principals: w.principals, Entities: entity.New(w.principals), Registries: registries, Repositories: w.repositories, Keys: ring, Clock: w.clock,
+		Principals: w.principals, Entities: entities, Registries: registries, Repositories: w.repositories, Keys: ring, Clock: w.clock,
 	})
 	must(err)
+	w.templates = template.New(template.Config{
+		DB: durable, Clock: w.clock, Registries: registries, Repositories: w.repositories, Entities: entities, Access: authorizer,
+	})
 	layers := layer.New(layer.Config{
-		Durable: durable, Volatile: volatile, Repositories: w.repositories, Clock: w.clock, Log: log, Limits: limits,
+		Durable: durable, Volatile: volatile, Repositories: w.repositories, Clock: w.clock, Log: log, Quotas: quota.Fixed(limits),
 		Store: func(r name.Region) (blobstore.Store, bool) { return store, r == region },
 	})
 	images := image.New(image.Config{
-		Durable: durable, Repositories: w.repositories, Layers: layers, Outbox: event.NewOutbox(), Clock: w.clock, Log: log, Limits: limits,
+		Durable: durable, Repositories: w.repositories, Layers: layers, Outbox: event.NewOutbox(), Clock: w.clock, Log: log, Quotas: quota.Fixed(limits),
 	})
 	for repo, setting := range map[name.Repository]repository.TagMutability{
 		"team/one": repository.Mutable, "team/two": repository.Mutable, "team/fixed": repository.Immutable,
@@ -128,7 +136,7 @@ func newWorld(t *testing.T, change func(*oci.Config)) *world {
 			return here(), "http://" + r.Host, true
 		},
 		Tokens:     w.principals,
-		Authorizer: authorizer, Repositories: w.repositories, Layers: layers, Images: images,
+		Authorizer: authorizer, Registries: registries, Templates: w.templates, Repositories: w.repositories, Layers: layers, Images: images,
 		Audit: w.audit, Log: log, Clock: w.clock, ManifestBytes: limits.ManifestBytes, Mounting: true,
 	}
 	if change != nil {
@@ -158,7 +166,7 @@ func here() name.Registry { return name.Registry{Account: account, Region: regio
 func (w *world) token(t *testing.T, a name.AccountID, r name.Region) string {
 	t.Helper()
 	p := principal.Principal{Account: a, ARN: principal.RootARN(a), ID: string(a), AccessKeyID: "AKIA" + string(a)}
-	password, _, err := w.principals.IssueToken(p, r)
+	password, _, err := w.principals.IssueToken(context.Background(), p, r)
 	if err != nil {
 		t.Fatal(err)
 	}

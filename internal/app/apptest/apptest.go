@@ -33,6 +33,8 @@ type Options struct {
 	Clock  clock.Clock
 	Log    *slog.Logger
 	Config func(*config.Config)
+	// Work runs the jobs, too, and writes what is kept in memory.
+	Work bool
 }
 
 // Server is a running program.
@@ -61,8 +63,19 @@ func Start(t testing.TB, o Options) *Server {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(a.Handler())
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	if o.Work {
+		go func() { ended <- a.Work(ctx) }()
+	} else {
+		ended <- nil
+	}
 	t.Cleanup(func() {
 		server.Close()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 		if err := a.Close(); err != nil {
 			t.Error(err)
 		}

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
@@ -47,6 +49,9 @@ type Entry struct {
 	Region      name.Region
 	// Principal is zero when the caller could not be told.
 	Principal Identity
+	// InvokedBy is the AWS service that made the call on the principal's behalf,
+	// "" for calls that the principal made.
+	InvokedBy string
 	// Account owns the trail that the record belongs to: the account of the
 	// addressed registry.
 	Account   name.AccountID
@@ -199,6 +204,7 @@ type identity struct {
 	AccountID   string `json:"accountId,omitempty"`
 	AccessKeyID string `json:"accessKeyId,omitempty"`
 	UserName    string `json:"userName,omitempty"`
+	InvokedBy   string `json:"invokedBy,omitempty"`
 
 	SessionContext *sessionContext `json:"sessionContext,omitempty"`
 }
@@ -251,6 +257,7 @@ func recordOf(e Entry) record {
 		RecipientAccountID: string(e.Account), EventCategory: "Management",
 	}
 	r.UserIdentity = identityOf(e.Principal)
+	r.UserIdentity.InvokedBy = e.InvokedBy
 	for _, arn := range e.Resources {
 		account := string(e.Account)
 		if a, err := name.ParseARN(arn); err == nil {
@@ -259,6 +266,72 @@ func recordOf(e Entry) record {
 		r.Resources = append(r.Resources, resource{ARN: arn, AccountID: account})
 	}
 	return r
+}
+
+// ServiceEvent is something that the service did by itself, on nobody's call: a
+// lifecycle policy that ran, an image that came back from the archive.
+type ServiceEvent struct {
+	Time      time.Time
+	EventName string // "PolicyExecutionEvent"
+	Region    name.Region
+	// Account owns the trail and the resource.
+	Account name.AccountID
+	// Repository is what it was done to.
+	Repository name.ARN
+	ReadOnly   bool
+	// Details becomes serviceEventDetails.
+	Details any
+}
+
+// serviceEvent is CloudTrail's record of one (ECR user guide, "logging with
+// CloudTrail", lifecycle policies).
+type serviceEvent struct {
+	EventVersion        string            `json:"eventVersion"`
+	UserIdentity        serviceIdentity   `json:"userIdentity"`
+	EventTime           string            `json:"eventTime"`
+	EventSource         string            `json:"eventSource"`
+	EventName           string            `json:"eventName"`
+	AWSRegion           string            `json:"awsRegion"`
+	SourceIPAddress     string            `json:"sourceIPAddress"`
+	UserAgent           string            `json:"userAgent"`
+	RequestParameters   json.RawMessage   `json:"requestParameters"`
+	ResponseElements    json.RawMessage   `json:"responseElements"`
+	EventID             string            `json:"eventID"`
+	ReadOnly            bool              `json:"readOnly"`
+	Resources           []serviceResource `json:"resources"`
+	EventType           string            `json:"eventType"`
+	RecipientAccountID  string            `json:"recipientAccountId"`
+	ServiceEventDetails any               `json:"serviceEventDetails"`
+}
+
+type serviceIdentity struct {
+	AccountID string `json:"accountId"`
+	InvokedBy string `json:"invokedBy"`
+}
+
+type serviceResource struct {
+	resource
+	Type string `json:"type"`
+}
+
+// byService is who CloudTrail says has called, when the service did itself.
+const byService = "AWS Internal"
+
+// ServiceEventTx writes a record in the transaction of what it records.
+func (t *Trail) ServiceEventTx(ctx context.Context, tx *sqldb.Tx, e ServiceEvent) error {
+	record, err := json.Marshal(serviceEvent{
+		EventVersion: "1.08", UserIdentity: serviceIdentity{AccountID: string(e.Account), InvokedBy: byService},
+		EventTime: e.Time.UTC().Format("2006-01-02T15:04:05Z"), EventSource: "ecr.amazonaws.com", EventName: e.EventName, AWSRegion: string(e.Region),
+		SourceIPAddress: byService, UserAgent: byService, EventID: uuid.NewString(), ReadOnly: e.ReadOnly,
+		Resources: []serviceResource{{resource{ARN: e.Repository.String(), AccountID: string(e.Account)}, "AWS::ECR::Repository"}},
+		EventType: "AwsServiceEvent", RecipientAccountID: string(e.Account), ServiceEventDetails: e.Details,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO audit (id, account_id, region, occurred_at, name, record) VALUES ($1, $2, $3, $4, $5, $6)`,
+		sqldb.NewID(), string(e.Account), string(e.Region), e.Time.UnixMicro(), e.EventName, string(record))
+	return err
 }
 
 // expireBatch bounds the rows that one transaction of Expire removes.

@@ -28,6 +28,30 @@ type Need struct {
 	// "aws:requesttag/environment", "sts:externalid". They go before those that
 	// every request has.
 	Context map[string][]string
+	// Images are those that the action pushes or deletes, for the condition key
+	// ecr:ImageTag: a tag stands for itself, a digest without one for all tags that
+	// the image has, which are read only when a policy asks. Empty for all other
+	// actions, which do not have the key.
+	Images []ImageID
+}
+
+// ImageID names an image in a request, as the caller wrote it.
+type ImageID struct{ Tag, Digest string }
+
+// ImagesOf are the images of a request for a reference, which is a tag or a
+// digest. A push by digest is about the tags that it sets beside.
+func ImagesOf(reference string, push bool, tags []string) []ImageID {
+	switch {
+	case !strings.Contains(reference, ":"):
+		return []ImageID{{Tag: reference}}
+	case !push:
+		return []ImageID{{Digest: reference}}
+	}
+	images := make([]ImageID, len(tags))
+	for i, t := range tags {
+		images[i].Tag = t
+	}
+	return images
 }
 
 // TagContext gives the condition keys of tags that a request brings:

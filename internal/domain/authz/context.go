@@ -19,6 +19,8 @@ type requestContext struct {
 	now          time.Time
 	resourceTags map[string]string
 	resourceOrg  func() (id, path string)
+	// imageTags reads the tags of need.Images, nil for none.
+	imageTags func() []string
 	// failed is why a key could not be read; then there is no decision.
 	failed error
 }
@@ -35,6 +37,10 @@ func (c *requestContext) Lookup(key string) ([]string, bool) {
 	case "aws":
 		return c.global(rest)
 	case "ecr", "ecr-public":
+		if key == imageTagKey {
+			tags := c.imageTags()
+			return tags, len(tags) > 0
+		}
 		tag, ok := strings.CutPrefix(rest, "resourcetag/")
 		if !ok || !strings.HasPrefix(c.need.Action, service+":") {
 			return nil, false

@@ -3,8 +3,10 @@ package authz
 import (
 	"context"
 	"crypto/cipher"
+	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -26,6 +28,9 @@ type Config struct {
 	Repositories *repository.Service
 	Keys         keys.Manager
 	Clock        clock.Clock
+	// ImageTags reads the tags of images, each once, in any order; images and
+	// repositories that are not there have none (domain/image/tagged).
+	ImageTags func(ctx context.Context, reg name.Registry, repo name.Repository, digests []string) ([]string, error)
 }
 
 // Service is the Authorizer.
@@ -142,6 +147,13 @@ func (s *Service) question(ctx context.Context, r *Request, who *subject, need *
 		}
 		return owner.Organization.ID, owner.Organization.Path
 	}
+	c.imageTags = sync.OnceValue(func() []string {
+		tags, err := s.imageTags(ctx, need)
+		if err != nil {
+			c.failed = err
+		}
+		return tags
+	})
 	question := &policy.Request{Action: need.Action, Resource: "*", Caller: who.caller, Context: c}
 	if !need.Resource.IsZero() {
 		question.Resource = need.Resource.String()
@@ -153,6 +165,32 @@ func (s *Service) question(ctx context.Context, r *Request, who *subject, need *
 		return nil, nil, err
 	}
 	return &sources, question, nil
+}
+
+// imageTagKey is Berth's own condition key: the tags that a push sets, or that a
+// deletion takes.
+const imageTagKey = "ecr:imagetag"
+
+// imageTags are the values of imageTagKey for a need.
+func (s *Service) imageTags(ctx context.Context, need *Need) (tags []string, err error) {
+	var digests []string
+	for _, i := range need.Images {
+		switch {
+		case i.Tag != "":
+			tags = append(tags, i.Tag)
+		case i.Digest != "":
+			digests = append(digests, i.Digest)
+		}
+	}
+	if len(digests) == 0 {
+		return tags, nil
+	}
+	reg, repo, ok := need.Resource.RepositoryOf()
+	if !ok || s.ImageTags == nil {
+		return nil, errors.New("the tags of an image in a request cannot be read")
+	}
+	held, err := s.ImageTags(ctx, reg, repo, digests)
+	return append(tags, held...), err
 }
 
 // resource adds the policies and tags of the resource.

@@ -20,6 +20,12 @@ type Kind string
 const (
 	ImagePushed  Kind = "ImagePushed"
 	ImageDeleted Kind = "ImageDeleted"
+	// StorageClassChanged: an image was archived, or is active again.
+	StorageClassChanged Kind = "StorageClassChanged"
+	// PolicyExecuted: a lifecycle policy has acted on images.
+	PolicyExecuted Kind = "PolicyExecuted"
+	// PolicyPreviewed: a preview of a lifecycle policy is complete.
+	PolicyPreviewed Kind = "PolicyPreviewed"
 )
 
 // Event is one fact about a registry.
@@ -27,7 +33,8 @@ type Event struct {
 	Registry   name.Registry
 	Kind       Kind
 	OccurredAt time.Time
-	// Detail is stored as JSON; ImageDetail for the image events.
+	// Detail is stored as JSON; ImageDetail for pushes and deletions,
+	// StorageClassDetail, and domain/lifecycle's own for the events of policies.
 	Detail any
 }
 
@@ -40,6 +47,23 @@ type ImageDetail struct {
 	MediaType    string          `json:"mediaType,omitempty"`
 	ArtifactType string          `json:"artifactType,omitempty"`
 }
+
+// StorageClassDetail is the detail of StorageClassChanged.
+type StorageClassDetail struct {
+	ImageDetail
+	// Target is the storage class that the image is in now, by ECR's name.
+	Target string `json:"target"`
+	// ActivatedAt is when the image became active again; zero when it was archived.
+	ActivatedAt time.Time `json:"activatedAt,omitzero"`
+	// Referrer says that the image followed its subject.
+	Referrer bool `json:"referrer,omitempty"`
+}
+
+// The storage classes by ECR's names.
+const (
+	StandardClass = "STANDARD"
+	ArchiveClass  = "ARCHIVE"
+)
 
 // Outbox writes events. Subscribers hear of an event inside the transaction
 // that records it, which is how a fact starts its jobs.

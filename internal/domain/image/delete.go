@@ -23,28 +23,57 @@ import (
 // of the whole call: errs.RepositoryNotFound, or a fault of ours.
 func (s *Service) Delete(ctx context.Context, r repository.Repository, refs []Ref) (removed []Ref, failures []Failure, err error) {
 	err = s.update(ctx, func(tx *sqldb.Tx) error {
-		removed, failures = nil, nil
-		if _, err := s.Repositories.Lock(ctx, tx, r); err != nil {
+		locked, err := s.Repositories.Lock(ctx, tx, r)
+		if err != nil {
 			return err
 		}
-		for _, ref := range refs {
-			gone, err := s.deleteOne(ctx, tx, r, ref)
-			var f Failure
-			switch {
-			case err == nil:
-				removed = append(removed, gone...)
-			case errors.As(err, &f):
-				failures = append(failures, f)
-			default:
-				return err
-			}
-		}
-		return nil
+		removed, failures, err = s.DeleteTx(ctx, tx, locked, refs)
+		return err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return removed, failures, nil
+}
+
+// DeleteTx is Delete in the transaction of a caller that holds the repository's
+// Lock.
+func (s *Service) DeleteTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, refs []Ref) (removed []Ref, failures []Failure, err error) {
+	for _, ref := range refs {
+		gone, err := s.deleteOne(ctx, tx, r, ref)
+		var f Failure
+		switch {
+		case err == nil:
+			removed = append(removed, gone...)
+		case errors.As(err, &f):
+			failures = append(failures, f)
+		default:
+			return nil, nil, err
+		}
+	}
+	return removed, failures, nil
+}
+
+// UntagTx takes tags from an image, which stays even without any. Tags that are
+// not on it are passed over. The caller holds the repository's Lock.
+func (s *Service) UntagTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, d name.Digest, tags []name.Tag) error {
+	i, err := find(ctx, tx, r, Ref{Digest: d})
+	if err != nil {
+		return err
+	}
+	for _, t := range tags {
+		n, err := tx.Exec(ctx, `DELETE FROM image_tag WHERE repository_id = $1 AND tag = $2 AND image_id = $3`, r.ID, string(t), i.id)
+		if err == nil && n > 0 {
+			err = addTags(ctx, tx, i.id, -n)
+		}
+		if err == nil && n > 0 {
+			err = s.record(ctx, tx, r, event.ImageDeleted, i, t)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Service) deleteOne(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref) ([]Ref, error) {
@@ -84,6 +113,11 @@ func (s *Service) deleteImage(ctx context.Context, tx *sqldb.Tx, r repository.Re
 	layers, err := texts(ctx, tx, `SELECT digest FROM image_layer WHERE image_id = $1 ORDER BY digest`, i.id)
 	if err != nil {
 		return nil, err
+	}
+	if s.Bin != nil {
+		if err := s.Bin.KeepTx(ctx, tx, r, i.id); err != nil {
+			return nil, err
+		}
 	}
 	// All that hangs on the row goes with it; an index frees its children so.
 	if _, err := tx.Exec(ctx, `DELETE FROM image WHERE id = $1`, i.id); err != nil {

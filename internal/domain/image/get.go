@@ -20,15 +20,20 @@ import (
 // the stored form (manifest.Forms says into what); by digest it never is, but a
 // translated form can be asked for by its own digest.
 //
-// It returns errs.ImageNotFound, errs.InvalidParameter for a ref that cannot
+// It returns errs.ImageNotFound, also for an image that is not Active, errs.InvalidParameter for a ref that cannot
 // be, both with a Failure as their cause, errs.ManifestUntranslated when the
 // client accepts no form that there is, and errs.KeyFailure.
 func (s *Service) Get(ctx context.Context, r repository.Repository, ref Ref, accept []string) (Image, error) {
 	img, err := s.read(ctx, r, ref, accept, true)
 	if err == nil {
-		s.pulls.note(img.ID, s.Clock.Now().UnixMicro())
+		s.pulls.Note(img.ID, s.Clock.Now().UnixMicro())
 	}
 	return img, err
+}
+
+// Peek is Get for a caller whose pulls are not to be noted.
+func (s *Service) Peek(ctx context.Context, r repository.Repository, ref Ref, accept []string) (Image, error) {
+	return s.read(ctx, r, ref, accept, true)
 }
 
 // Stat is Get for a client that asks about the image only: no pull is noted,
@@ -37,11 +42,16 @@ func (s *Service) Stat(ctx context.Context, r repository.Repository, ref Ref, ac
 	return s.read(ctx, r, ref, accept, false)
 }
 
-// GetAll gets several images in the order of the refs. What is wrong with one of
+// GetAll gets several images in the order of the refs, by Get, or by Peek if the
+// pulls are not to be noted. What is wrong with one of
 // them becomes a Failure; other errors fail the whole call.
-func (s *Service) GetAll(ctx context.Context, r repository.Repository, refs []Ref, accept []string) (images []Image, failures []Failure, err error) {
+func (s *Service) GetAll(ctx context.Context, r repository.Repository, refs []Ref, accept []string, note bool) (images []Image, failures []Failure, err error) {
+	get := s.Peek
+	if note {
+		get = s.Get
+	}
 	for _, ref := range refs {
-		img, err := s.Get(ctx, r, ref, accept)
+		img, err := get(ctx, r, ref, accept)
 		if err != nil {
 			f, ok := FailureOf(ref, err)
 			if !ok {
@@ -65,6 +75,9 @@ func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, ac
 		if i, asked, err = s.findForm(ctx, tx, r, ref); err != nil {
 			return err
 		}
+		if i.status != Active {
+			return refuse(ref, Inaccessible)
+		}
 		stored = asked == form{} && (ref.Digest != "" || accepts(accept, i.mediaType))
 		body = nil
 		if stored && !needBody {
@@ -83,7 +96,7 @@ func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, ac
 	if body == nil {
 		return img, nil
 	}
-	if img.Manifest, err = s.Repositories.Unseal(ctx, r, sealContext(i.digest), body); err != nil || stored {
+	if img.Manifest, err = s.Repositories.Unseal(ctx, r, SealContext(i.digest), body); err != nil || stored {
 		return img, err
 	}
 	if asked.tag == "" {

@@ -156,7 +156,7 @@ func TestGetAll(t *testing.T) {
 		w.push(w.app, two, "two")
 		w.push(w.app, index("x", one.digest), "index")
 		refs := []image.Ref{{Tag: "two"}, {}, {Tag: "no"}, {Digest: one.digest}, {Tag: "one", Digest: two.digest}, {Digest: "x"}, {Tag: "/"}, {Tag: "index"}, {Tag: "one"}}
-		images, failures, err := w.GetAll(ctx, w.app, refs, []string{manifest.DockerSchema2})
+		images, failures, err := w.GetAll(ctx, w.app, refs, []string{manifest.DockerSchema2}, true)
 		w.must(err)
 		var got []string
 		for _, i := range images {

@@ -10,6 +10,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/event"
 	"github.com/berth-registry/berth/internal/domain/image/manifest"
+	"github.com/berth-registry/berth/internal/domain/image/pulltimes"
 	"github.com/berth-registry/berth/internal/domain/layer"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
@@ -44,6 +45,40 @@ type Image struct {
 	PushedAt time.Time
 }
 
+// Status says whether an image can be pulled.
+type Status int
+
+// The states of an image (ECR user guide, "archiving an image").
+const (
+	// Active images are in the standard storage class.
+	Active Status = iota
+	// Archived images keep their tags and are listed when they are asked for.
+	Archived
+	// Activating images are on their way back from the archive.
+	Activating
+)
+
+// String is ECR's word for the status.
+func (s Status) String() string {
+	switch s {
+	case Active:
+		return "ACTIVE"
+	case Archived:
+		return "ARCHIVED"
+	case Activating:
+		return "ACTIVATING"
+	}
+	return "UNKNOWN"
+}
+
+// Bin is where deleted images go for a while, where their repository has a
+// recovery window; domain/recovery is one.
+type Bin interface {
+	// KeepTx copies what it needs of an image that is deleted in the same
+	// transaction, after it returns. The caller holds the repository's Lock.
+	KeepTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, imageID int64) error
+}
+
 // Layers is what images need of domain/layer.
 type Layers interface {
 	// RequireTx finds the layers in the repository and keeps them there until
@@ -63,25 +98,27 @@ type Config struct {
 	Outbox       *event.Outbox
 	Clock        clock.Clock
 	Log          *slog.Logger
-	Limits       quota.Limits
+	Quotas       quota.Source
 	// Signer signs docker schema 1 manifests; without one there is no
 	// translation to schema 1.
 	Signer *manifest.Signer
-	// FlushPulls is how often Run writes pull times; 0 stands for 10 seconds.
+	// Bin keeps what is deleted from repositories with a recovery window; nil: none.
+	Bin Bin
+	// FlushPulls is how often Run writes pull times; 0 stands for one minute.
 	FlushPulls time.Duration
 }
 
 // Service stores images. All methods may be called from many goroutines.
 type Service struct {
 	Config
-	pulls        pulls
+	pulls        pulltimes.Times
 	translations translations
 }
 
 // New returns the service.
 func New(c Config) *Service {
 	if c.FlushPulls <= 0 {
-		c.FlushPulls = 10 * time.Second
+		c.FlushPulls = time.Minute
 	}
 	return &Service{Config: c}
 }
@@ -97,15 +134,18 @@ type row struct {
 	pushedAt     int64
 	tags         int64
 	subject      name.Digest
+	status       Status
+	archivedAt   int64
+	activatedAt  int64
 }
 
 // rowColumns are what scanRow reads, of a table that the query calls i.
-const rowColumns = `i.id, i.digest, i.media_type, i.artifact_type, i.size, i.manifest_size, i.pushed_at, i.tags, i.subject`
+const rowColumns = `i.id, i.digest, i.media_type, i.artifact_type, i.size, i.manifest_size, i.pushed_at, i.tags, i.subject, i.status, i.archived_at, i.activated_at`
 
 func scanRow(s sqldb.Scanner) (row, error) {
 	var r row
 	var digest, subject string
-	err := s.Scan(&r.id, &digest, &r.mediaType, &r.artifactType, &r.size, &r.manifestSize, &r.pushedAt, &r.tags, &subject)
+	err := s.Scan(&r.id, &digest, &r.mediaType, &r.artifactType, &r.size, &r.manifestSize, &r.pushedAt, &r.tags, &subject, &r.status, &r.archivedAt, &r.activatedAt)
 	r.digest, r.subject = name.Digest(digest), name.Digest(subject)
 	return r, err
 }
@@ -118,8 +158,8 @@ func (r row) image(tag name.Tag) Image {
 	}
 }
 
-// sealContext binds a sealed manifest to the image that it is of.
-func sealContext(d name.Digest) string { return "manifest/" + string(d) }
+// SealContext binds a sealed manifest to the image that it is of.
+func SealContext(d name.Digest) string { return "manifest/" + string(d) }
 
 // update runs fn in a transaction, and again when an id of Berth's own met one
 // of another node, which is rare and harmless. errs.StorageFull when the

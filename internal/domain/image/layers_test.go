@@ -24,7 +24,7 @@ func TestWithRealLayers(t *testing.T) {
 		volatile, store := sqldbtest.SQLite(t), memory.New()
 		w.must(volatile.Migrate(ctx, "schema_version_volatile", schema.Volatile()...))
 		layers := layer.New(layer.Config{
-			Durable: db, Volatile: volatile, Repositories: w.repositories, Clock: w.clk, Log: w.config.Log, Limits: w.config.Limits,
+			Durable: db, Volatile: volatile, Repositories: w.repositories, Clock: w.clk, Log: w.config.Log, Quotas: w.config.Quotas,
 			Store: func(name.Region) (blobstore.Store, bool) { return store, true },
 		})
 		w.config.Layers = layers

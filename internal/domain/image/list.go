@@ -22,6 +22,46 @@ const (
 	Untagged
 )
 
+// StatusFilter selects images by their status; "" is ActiveOnly, which is what the
+// ECR API lists unless it is told otherwise.
+type StatusFilter string
+
+// The selections.
+const (
+	ActiveOnly     StatusFilter = ""
+	ArchivedOnly   StatusFilter = "archived"
+	ActivatingOnly StatusFilter = "activating"
+	AnyStatus      StatusFilter = "any"
+)
+
+// condition is the filter as it follows other conditions on the table i.
+func (f StatusFilter) condition() string {
+	switch f {
+	case ActiveOnly:
+		return ` AND i.status = 0`
+	case ArchivedOnly:
+		return ` AND i.status <> 0 AND i.status = 1`
+	case ActivatingOnly:
+		return ` AND i.status <> 0 AND i.status = 2`
+	case AnyStatus:
+	}
+	return ""
+}
+
+// Lets says whether the filter lets an image of the status through.
+func (f StatusFilter) Lets(s Status) bool {
+	switch f {
+	case ActiveOnly:
+		return s == Active
+	case ArchivedOnly:
+		return s == Archived
+	case ActivatingOnly:
+		return s == Activating
+	case AnyStatus:
+	}
+	return true
+}
+
 // Cursor is where a page ended: the next one begins after it. "" begins a
 // listing, and comes back at its end. It is opaque text that clients may hand
 // back; one that is not of this package is errs.InvalidParameter. A listing
@@ -60,6 +100,7 @@ func (c Cursor) position() (position, error) {
 // ListQuery selects a page of List.
 type ListQuery struct {
 	TagStatus TagStatus
+	Status    StatusFilter
 	After     Cursor
 	// Limit is the number of entries of a page, at least 1.
 	Limit int
@@ -70,10 +111,13 @@ type ListQuery struct {
 // index is entered at that image.
 const (
 	listAny = `SELECT i.id, i.digest, COALESCE(t.tag, '') FROM image i LEFT JOIN image_tag t ON t.image_id = i.id AND t.image_id >= $2
-		WHERE i.repository_id = $1 AND i.id >= $2 AND (i.id > $2 OR t.tag > $3) ORDER BY i.id, t.tag LIMIT $4`
+		WHERE i.repository_id = $1 AND i.id >= $2 AND (i.id > $2 OR t.tag > $3)`
 	listTagged = `SELECT i.id, i.digest, t.tag FROM image i JOIN image_tag t ON t.image_id = i.id AND t.image_id >= $2
-		WHERE i.repository_id = $1 AND i.tags > 0 AND i.id >= $2 AND (i.id > $2 OR t.tag > $3) ORDER BY i.id, t.tag LIMIT $4`
-	listUntagged = `SELECT i.id, i.digest, '' FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2 ORDER BY i.id LIMIT $3`
+		WHERE i.repository_id = $1 AND i.tags > 0 AND i.id >= $2 AND (i.id > $2 OR t.tag > $3)`
+	listUntagged = `SELECT i.id, i.digest, '' FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2`
+
+	listOrder     = ` ORDER BY i.id, t.tag LIMIT $4`
+	describeOrder = ` ORDER BY i.id LIMIT $3`
 )
 
 // List returns the repository's images: one entry for each tag, and one without
@@ -83,13 +127,13 @@ func (s *Service) List(ctx context.Context, r repository.Repository, q ListQuery
 	if err != nil {
 		return nil, "", err
 	}
-	query, args := listAny, []any{r.ID, after.image, string(after.tag), q.Limit + 1}
+	query, order, args := listAny, listOrder, []any{r.ID, after.image, string(after.tag), q.Limit + 1}
 	switch q.TagStatus {
 	case AnyTags:
 	case Tagged:
 		query = listTagged
 	case Untagged:
-		query, args = listUntagged, []any{r.ID, after.image, q.Limit + 1}
+		query, order, args = listUntagged, describeOrder, []any{r.ID, after.image, q.Limit + 1}
 	}
 	type entry struct {
 		at  position
@@ -103,7 +147,7 @@ func (s *Service) List(ctx context.Context, r repository.Repository, q ListQuery
 			var digest, tag string
 			err := row.Scan(&id, &digest, &tag)
 			return entry{position{id, name.Tag(tag)}, Ref{Digest: name.Digest(digest), Tag: name.Tag(tag)}}, err
-		}, query, args...)
+		}, query+q.Status.condition()+order, args...)
 		return err
 	})
 	if err != nil {
@@ -119,9 +163,10 @@ func (s *Service) List(ctx context.Context, r repository.Repository, q ListQuery
 	return refs, next, nil
 }
 
-const listTags = `SELECT tag FROM image_tag WHERE repository_id = $1 AND tag > $2 ORDER BY tag LIMIT $3`
+const listTags = `SELECT t.tag FROM image_tag t WHERE t.repository_id = $1 AND t.tag > $2
+	AND NOT EXISTS (SELECT 1 FROM image i WHERE i.repository_id = $1 AND i.id = t.image_id AND i.status <> 0) ORDER BY t.tag LIMIT $3`
 
-// Tags returns up to limit tags that come after the given text in byte order,
+// Tags returns up to limit tags of active images that come after the given text in byte order,
 // and whether there are more. errs.InvalidParameter for a text that no database
 // could hold.
 func (s *Service) Tags(ctx context.Context, r repository.Repository, after name.Tag, limit int) (tags []name.Tag, more bool, err error) {
@@ -159,22 +204,27 @@ type Detail struct {
 	LastPulledAt time.Time
 	// Subject is "" for an image that refers to none.
 	Subject name.Digest
+	Status  Status
+	// ArchivedAt and ActivatedAt are when it was last archived, and when it last
+	// came back; zero for never.
+	ArchivedAt, ActivatedAt time.Time
 }
 
 // DescribeQuery selects images for Describe.
 type DescribeQuery struct {
-	// Refs names the images; then the other members are not looked at.
+	// Refs names the images, of whatever status; then the other members are not looked at.
 	Refs      []Ref
 	TagStatus TagStatus
+	Status    StatusFilter
 	After     Cursor
 	// Limit is the number of images of a page, at least 1.
 	Limit int
 }
 
 const (
-	describeAny      = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3`
-	describeTagged   = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags > 0 AND i.id > $2 ORDER BY i.id LIMIT $3`
-	describeUntagged = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2 ORDER BY i.id LIMIT $3`
+	describeAny      = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.id > $2`
+	describeTagged   = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags > 0 AND i.id > $2`
+	describeUntagged = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2`
 	tagsOfImages     = `SELECT image_id, tag FROM image_tag WHERE image_id IN `
 	pullsOfImages    = `SELECT image_id, pulled_at FROM image_pull WHERE image_id IN `
 )
@@ -202,7 +252,7 @@ func (s *Service) Describe(ctx context.Context, r repository.Repository, q Descr
 			case Untagged:
 				query = describeUntagged
 			}
-			rows, err = sqldb.Collect(ctx, tx, scanRow, query, r.ID, after.image, q.Limit+1)
+			rows, err = sqldb.Collect(ctx, tx, scanRow, query+q.Status.condition()+describeOrder, r.ID, after.image, q.Limit+1)
 			if len(rows) > q.Limit {
 				rows = rows[:q.Limit]
 				next = position{image: rows[q.Limit-1].id}.cursor()
@@ -218,6 +268,21 @@ func (s *Service) Describe(ctx context.Context, r repository.Repository, q Descr
 		return nil, "", err
 	}
 	return details, next, nil
+}
+
+// FindTx describes one image, of whatever status, in a caller's transaction. It
+// returns errs.ImageNotFound as Describe does, and errs.InvalidParameter for a ref
+// that cannot be.
+func (s *Service) FindTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref) (Detail, error) {
+	rows, err := findAll(ctx, tx, r, []Ref{ref})
+	if err != nil {
+		return Detail{}, err
+	}
+	details, err := describe(ctx, tx, rows)
+	if err != nil {
+		return Detail{}, err
+	}
+	return details[0], nil
 }
 
 // findAll finds the images of all refs, each once, or fails.
@@ -241,6 +306,14 @@ func findAll(ctx context.Context, tx *sqldb.Tx, r repository.Repository, refs []
 	return rows, nil
 }
 
+// atNonZero is a time in microseconds, the zero time for 0.
+func atNonZero(t int64) time.Time {
+	if t == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(t)
+}
+
 // describe adds tags and pull times to rows.
 func describe(ctx context.Context, tx *sqldb.Tx, rows []row) ([]Detail, error) {
 	details := make([]Detail, len(rows))
@@ -249,6 +322,7 @@ func describe(ctx context.Context, tx *sqldb.Tx, rows []row) ([]Detail, error) {
 		details[n] = Detail{
 			ID: i.id, Digest: i.digest, MediaType: i.mediaType, ArtifactType: i.artifactType, Size: i.size,
 			ManifestSize: i.manifestSize, PushedAt: time.UnixMicro(i.pushedAt), Subject: i.subject,
+			Status: i.status, ArchivedAt: atNonZero(i.archivedAt), ActivatedAt: atNonZero(i.activatedAt),
 		}
 		at[i.id] = &details[n]
 	}

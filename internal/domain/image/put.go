@@ -10,6 +10,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/event"
 	"github.com/berth-registry/berth/internal/domain/image/manifest"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
@@ -29,7 +30,8 @@ type Put struct {
 
 // Put stores an image, or puts a tag on one that is there. created=false says
 // that the image was there with this tag (or, without a tag, at all) and
-// nothing has changed; see Exists.
+// nothing has changed; see Exists. An archived image that is pushed again is
+// active at once.
 //
 // It returns the refusals of manifest.Parse, errs.InvalidParameter for a tag or
 // a digest algorithm that cannot be, errs.ImageDigestMismatch,
@@ -65,6 +67,7 @@ type push struct {
 	annotations string
 	translation name.Digest // "" for none
 	translated  string      // its media type
+	limits      quota.Limits
 }
 
 func (s *Service) prepare(ctx context.Context, r repository.Repository, p Put) (push, error) {
@@ -73,11 +76,15 @@ func (s *Service) prepare(ctx context.Context, r repository.Repository, p Put) (
 			return push{}, errs.Parameter("imageTag", "must satisfy regular expression '"+name.TagPattern+"'")
 		}
 	}
-	m, err := manifest.Parse(p.Manifest, p.MediaType, manifest.Limits{Bytes: s.Limits.ManifestBytes, Layers: s.Limits.LayersPerImage})
+	limits, err := s.Quotas.Limits(ctx, r.Registry.Account)
 	if err != nil {
 		return push{}, err
 	}
-	out := push{manifest: m, digest: name.SHA256(m.Canonical), tag: p.Tag, size: len(p.Manifest)}
+	m, err := manifest.Parse(p.Manifest, p.MediaType, manifest.Limits{Bytes: limits.ManifestBytes, Layers: limits.LayersPerImage})
+	if err != nil {
+		return push{}, err
+	}
+	out := push{manifest: m, digest: name.SHA256(m.Canonical), tag: p.Tag, size: len(p.Manifest), limits: limits}
 	if p.Digest != "" {
 		if out.digest = p.Digest.DigestOf(m.Canonical); out.digest == "" {
 			return push{}, errs.Parameter("imageDigest", "The digest algorithm is not supported; use sha256 or sha512")
@@ -96,7 +103,7 @@ func (s *Service) prepare(ctx context.Context, r repository.Repository, p Put) (
 	if body, mediaType, ok := m.Counterpart(); ok {
 		out.translation, out.translated = name.SHA256(body), mediaType
 	}
-	out.sealed, err = s.Repositories.Seal(ctx, r, sealContext(out.digest), p.Manifest)
+	out.sealed, err = s.Repositories.Seal(ctx, r, SealContext(out.digest), p.Manifest)
 	return out, err
 }
 
@@ -118,20 +125,25 @@ func (s *Service) put(ctx context.Context, tx *sqldb.Tx, r repository.Repository
 			return row{}, false, err
 		}
 	}
-	if there && (p.tag == "" || tagged.id == i.id) {
+	if there && i.status == Active && (p.tag == "" || tagged.id == i.id) {
 		return i, false, nil
 	}
-	if tagged.id != 0 && !r.Mutability.Allows(p.tag) {
+	if tagged.id != 0 && tagged.id != i.id && !r.Mutability.Allows(p.tag) {
 		return row{}, false, errs.New(errs.TagExists,
 			"The image tag '%s' already exists in the '%s' repository and cannot be overwritten because the tag is immutable.", p.tag, r.Name)
 	}
-	if !there {
-		if i, err = s.insert(ctx, tx, r, p); err != nil {
-			return row{}, false, err
-		}
+	err = nil
+	switch {
+	case !there:
+		i, err = s.insert(ctx, tx, r, p)
+	case i.status != Active:
+		err = s.revive(ctx, tx, r, &i, p)
 	}
-	if p.tag != "" {
-		if err := s.setTag(ctx, tx, r, &i, p.tag, tagged.id); err != nil {
+	if err != nil {
+		return row{}, false, err
+	}
+	if p.tag != "" && tagged.id != i.id {
+		if err := s.setTag(ctx, tx, r, &i, p, tagged.id); err != nil {
 			return row{}, false, err
 		}
 	}
@@ -144,9 +156,9 @@ func (s *Service) insert(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 	if err != nil {
 		return row{}, err
 	}
-	if count > s.Limits.ImagesPerRepository {
+	if count > p.limits.ImagesPerRepository {
 		return row{}, errs.New(errs.LimitExceeded, "The repository with name '%s' in registry with id '%s' already has the maximum allowed number of images which is '%d'",
-			r.Name, r.Registry.Account, s.Limits.ImagesPerRepository)
+			r.Name, r.Registry.Account, p.limits.ImagesPerRepository)
 	}
 	blobs, blobSize, err := s.requireBlobs(ctx, tx, r, p.manifest)
 	if err != nil {
@@ -186,6 +198,20 @@ func (s *Service) insert(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 	return i, err
 }
 
+// revive makes an image active that was archived. Layers whose bytes did not come
+// with the push come back from the archive.
+func (s *Service) revive(ctx context.Context, tx *sqldb.Tx, r repository.Repository, i *row, p push) error {
+	if _, _, err := s.requireBlobs(ctx, tx, r, p.manifest); err != nil {
+		return err
+	}
+	if _, _, err := requireChildren(ctx, tx, r, p.manifest); err != nil {
+		return err
+	}
+	i.status, i.activatedAt = Active, s.Clock.Now().UnixMicro()
+	_, err := tx.Exec(ctx, `UPDATE image SET status = 0, activated_at = $2 WHERE id = $1`, i.id, i.activatedAt)
+	return err
+}
+
 // requireBlobs finds what the image needs in the repository, and its size. A
 // foreign layer may be missing; one that is there is kept like any other.
 func (s *Service) requireBlobs(ctx context.Context, tx *sqldb.Tx, r repository.Repository, m manifest.Manifest) (held []manifest.Descriptor, size int64, err error) {
@@ -223,8 +249,9 @@ func (s *Service) requireBlobs(ctx context.Context, tx *sqldb.Tx, r repository.R
 	return held, size, nil
 }
 
-// childrenByDigest is completed with a list of digests.
-const childrenByDigest = `SELECT digest, size FROM image WHERE repository_id = $1 AND digest IN `
+// childrenByDigest is completed with a list of digests. An archived child is not
+// there: the index could not be pulled.
+const childrenByDigest = `SELECT digest, size FROM image WHERE repository_id = $1 AND status <> 1 AND digest IN `
 
 // requireChildren finds what an index needs in the repository, and the size of
 // the largest. The lock on the repository keeps the children until the commit.
@@ -267,14 +294,14 @@ func requireChildren(ctx context.Context, tx *sqldb.Tx, r repository.Repository,
 
 // setTag puts the tag on the image, taking it from the image that has it; 0
 // for none. That image stays, untagged if it was its last.
-func (s *Service) setTag(ctx context.Context, tx *sqldb.Tx, r repository.Repository, i *row, tag name.Tag, from int64) error {
-	if i.tags++; i.tags > s.Limits.TagsPerImage {
+func (s *Service) setTag(ctx context.Context, tx *sqldb.Tx, r repository.Repository, i *row, p push, from int64) error {
+	if i.tags++; i.tags > p.limits.TagsPerImage {
 		return errs.New(errs.LimitExceeded, "The image with digest '%s' in the repository with name '%s' in registry with id '%s' already has the maximum allowed number of tags which is '%d'",
-			i.digest, r.Name, r.Registry.Account, s.Limits.TagsPerImage)
+			i.digest, r.Name, r.Registry.Account, p.limits.TagsPerImage)
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO image_tag (repository_id, tag, image_id, updated_at) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (repository_id, tag) DO UPDATE SET image_id = excluded.image_id, updated_at = excluded.updated_at`,
-		r.ID, string(tag), i.id, s.Clock.Now().UnixMicro())
+		r.ID, string(p.tag), i.id, s.Clock.Now().UnixMicro())
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/image/manifest"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
@@ -342,7 +343,9 @@ func TestSchema1(t *testing.T) {
 func TestQuotas(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := open(t, db, func(c *image.Config) {
-			c.Limits.ImagesPerRepository, c.Limits.TagsPerImage, c.Limits.LayersPerImage, c.Limits.ManifestBytes = 2, 2, 2, 2000
+			c.Quotas = limits(func(l *quota.Limits) {
+				l.ImagesPerRepository, l.TagsPerImage, l.LayersPerImage, l.ManifestBytes = 2, 2, 2, 2000
+			})
 		}), t.Context()
 		one, two, three := w.oci(w.app, "1", ""), w.oci(w.app, "2", ""), w.oci(w.app, "3", "")
 		w.push(w.app, one, "a")

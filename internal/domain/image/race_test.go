@@ -9,6 +9,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
@@ -124,7 +125,7 @@ func TestIndexPushRacesDeleteOfItsChild(t *testing.T) {
 
 func TestQuotaHoldsAgainstPushesAtOnce(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
-		w := open(t, db, func(c *image.Config) { c.Limits.ImagesPerRepository = 5 })
+		w := open(t, db, func(c *image.Config) { c.Quotas = limits(func(l *quota.Limits) { l.ImagesPerRepository = 5 }) })
 		var pushes []func()
 		for i := range 12 {
 			p := w.oci(w.app, fmt.Sprint(i), "")

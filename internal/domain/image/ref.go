@@ -32,6 +32,8 @@ const (
 	NotFound
 	Referenced // an index needs the image
 	KeyFailed  // the repository's key cannot be used
+	// Inaccessible: the image is archived, or on its way back from the archive.
+	Inaccessible
 )
 
 // Failure is what happened to one image of several. It is the cause of the
@@ -80,6 +82,8 @@ func refuse(ref Ref, code FailureCode) error {
 		f.Reason = "Invalid request parameters: image tag should satisfy the regex '" + name.TagPattern + "'"
 	case TagMismatch:
 		f.Reason, wire = "Requested image tag and digest do not match", errs.ImageNotFound
+	case Inaccessible:
+		f.Reason, wire = "Requested image is archived. Restore it before you pull it", errs.ImageNotFound
 	default:
 		f.Code, f.Reason, wire = NotFound, "Requested image not found", errs.ImageNotFound
 	}
@@ -175,3 +179,12 @@ func translationBy(ctx context.Context, tx *sqldb.Tx, r repository.Repository, d
 	i, err = scanRow(scanTail{tx.QueryRow(ctx, translationByDigest, r.ID, string(d)), []any{&f.mediaType, &f.tag}})
 	return i, f, err
 }
+
+// scanTail scans some columns more than its user knows of.
+type scanTail struct {
+	sqldb.Scanner
+	tail []any
+}
+
+// Scan reads the columns into dest and the last ones apart.
+func (s scanTail) Scan(dest ...any) error { return s.Scanner.Scan(append(dest, s.tail...)...) }

@@ -20,12 +20,14 @@ type Referrer struct {
 	// Size is the length of its manifest in bytes.
 	Size        int64
 	Annotations map[string]string
+	Status      Status
 }
 
 // ReferrersQuery selects a page of Referrers.
 type ReferrersQuery struct {
 	// ArtifactTypes keeps referrers of one of these types; none keeps all.
 	ArtifactTypes []string
+	Status        StatusFilter
 	After         Cursor
 	// Limit is the number of entries of a page, at least 1.
 	Limit int
@@ -36,7 +38,7 @@ type ReferrersQuery struct {
 const maxReferrerBytes = 2 << 20
 
 const (
-	referrers      = `SELECT i.id, i.digest, i.media_type, i.artifact_type, i.manifest_size, i.annotations FROM image i WHERE i.repository_id = $1 AND i.subject = $2 AND i.subject <> '' AND i.id > $3`
+	referrers      = `SELECT i.id, i.digest, i.media_type, i.artifact_type, i.manifest_size, i.annotations, i.status FROM image i WHERE i.repository_id = $1 AND i.subject = $2 AND i.subject <> '' AND i.id > $3`
 	referrersOrder = ` ORDER BY i.id LIMIT $4`
 )
 
@@ -63,7 +65,7 @@ func (s *Service) Referrers(ctx context.Context, r repository.Repository, subjec
 	}
 	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
 		found, next = nil, ""
-		rows, err := tx.Query(ctx, query+referrersOrder, args...)
+		rows, err := tx.Query(ctx, query+q.Status.condition()+referrersOrder, args...)
 		if err != nil {
 			return err
 		}
@@ -89,7 +91,7 @@ func readReferrers(rows *sqldb.Rows, limit int) (found []Referrer, next Cursor, 
 		var f Referrer
 		var id int64
 		var digest, annotations string
-		if err := rows.Scan(&id, &digest, &f.MediaType, &f.ArtifactType, &f.Size, &annotations); err != nil {
+		if err := rows.Scan(&id, &digest, &f.MediaType, &f.ArtifactType, &f.Size, &annotations, &f.Status); err != nil {
 			return nil, "", err
 		}
 		size += len(annotations)

@@ -62,7 +62,7 @@ func TestManifestsAreSealed(t *testing.T) {
 		_, err = ring.SetEnabled(ctx, key.ID, false)
 		w.must(err)
 		w.clk.Advance(time.Hour)
-		_, failures, err := w.GetAll(context.Background(), r, []image.Ref{{Tag: "one"}}, nil)
+		_, failures, err := w.GetAll(context.Background(), r, []image.Ref{{Tag: "one"}}, nil, true)
 		if err != nil || len(failures) != 1 || failures[0].Code != image.KeyFailed {
 			t.Errorf("with a disabled key: %v %v", failures, err)
 		}

@@ -106,6 +106,13 @@ type reporter interface {
 	Fatalf(format string, args ...any)
 }
 
+// limits are ECR's but for what change does.
+func limits(change func(*quota.Limits)) quota.Source {
+	l := quota.Default()
+	change(&l)
+	return quota.Fixed(l)
+}
+
 // world is a registry with one repository, app.
 type world struct {
 	reporter
@@ -129,7 +136,7 @@ func open(t testing.TB, db *sqldb.DB, change func(*image.Config)) *world {
 	w.must(err)
 	w.config = image.Config{
 		Durable: db, Repositories: w.repositories, Layers: w.layers, Outbox: event.NewOutbox(), Clock: w.clk,
-		Log: slog.New(slog.DiscardHandler), Limits: quota.Default(), Signer: signer,
+		Log: slog.New(slog.DiscardHandler), Quotas: quota.Fixed(quota.Default()), Signer: signer,
 	}
 	if change != nil {
 		change(&w.config)

@@ -118,13 +118,17 @@ func (s *Service) review(ctx context.Context, v review, c *Collected) error {
 		}
 		did.Reviews = 1
 		referenced, err := isReferenced(ctx, tx, v.repositoryID, v.digest)
-		if err != nil || referenced {
+		if err != nil {
 			return err
+		}
+		if referenced {
+			return s.replace(ctx, tx, v.blobID)
 		}
 		// The blob's row before the layer's: see the lock order in doc.go.
 		var size int64
 		var region, objectKey string
-		err = tx.QueryRow(ctx, `SELECT size, region, object_key FROM blob WHERE id = $1`+tx.ForUpdate(), v.blobID).Scan(&size, &region, &objectKey)
+		var archived bool
+		err = tx.QueryRow(ctx, `SELECT size, region, object_key, archived FROM blob WHERE id = $1`+tx.ForUpdate(), v.blobID).Scan(&size, &region, &objectKey, &archived)
 		if errors.Is(err, sqldb.ErrNoRows) {
 			return nil
 		}
@@ -135,11 +139,14 @@ func (s *Service) review(ctx context.Context, v review, c *Collected) error {
 			return err
 		}
 		held, err := exists(ctx, tx, `SELECT 1 FROM layer WHERE blob_id = $1 LIMIT 1`, v.blobID)
-		if err != nil || held {
+		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at) VALUES ($1, $2, $3) ON CONFLICT (region, object_key) DO NOTHING`,
-			region, objectKey, s.clock.Now().UnixMicro()); err != nil {
+		if held {
+			return s.replace(ctx, tx, v.blobID)
+		}
+		if _, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, archived) VALUES ($1, $2, $3, $4) ON CONFLICT (region, object_key) DO NOTHING`,
+			region, objectKey, s.clock.Now().UnixMicro(), archived); err != nil {
 			return err
 		}
 		did.Blobs, did.Bytes = 1, size
@@ -155,8 +162,20 @@ func (s *Service) review(ctx context.Context, v review, c *Collected) error {
 	return err
 }
 
+// replace has the place of a blob looked at that lost one of its images, if those
+// that are left could all be archived.
+func (s *Service) replace(ctx context.Context, tx *sqldb.Tx, blobID int64) error {
+	archived, err := exists(ctx, tx, `SELECT 1 FROM layer l JOIN image_layer r ON r.repository_id = l.repository_id AND r.digest = l.digest
+		JOIN image i ON i.id = r.image_id WHERE l.blob_id = $1 AND i.status = 1 LIMIT 1`, blobID)
+	if err != nil || !archived {
+		return err
+	}
+	return s.places.AskTx(ctx, tx, []int64{blobID})
+}
+
 // rubbish is a row of garbage.
 type rubbish struct {
+	archived  bool
 	region    name.Region
 	objectKey string
 	dueAt     int64
@@ -165,7 +184,7 @@ type rubbish struct {
 func scanRubbish(row sqldb.Scanner) (rubbish, error) {
 	var g rubbish
 	var region string
-	err := row.Scan(&region, &g.objectKey, &g.dueAt)
+	err := row.Scan(&region, &g.objectKey, &g.dueAt, &g.archived)
 	g.region = name.Region(region)
 	return g, err
 }
@@ -180,7 +199,7 @@ func (s *Service) empty(ctx context.Context, c *Collected) error {
 		var page []rubbish
 		err := s.durable.View(ctx, func(tx *sqldb.Tx) error {
 			var err error
-			page, err = sqldb.Collect(ctx, tx, scanRubbish, `SELECT region, object_key, due_at FROM garbage
+			page, err = sqldb.Collect(ctx, tx, scanRubbish, `SELECT region, object_key, due_at, archived FROM garbage
 				WHERE due_at <= $1 AND (due_at, region, object_key) > ($2, $3, $4)
 				ORDER BY due_at, region, object_key LIMIT $5`, now, last.dueAt, string(last.region), last.objectKey, pageSize)
 			return err
@@ -190,10 +209,10 @@ func (s *Service) empty(ctx context.Context, c *Collected) error {
 		}
 		for _, g := range page {
 			last = g
-			if _, served := s.store(g.region); !served {
-				continue
+			if _, err := s.place(g.region, g.archived); err != nil {
+				continue // not served here
 			}
-			if err := s.bury(ctx, g.region, g.objectKey); err != nil {
+			if err := s.bury(ctx, g.region, g.objectKey, g.archived); err != nil {
 				failed = errors.Join(failed, err)
 				continue
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/blobstore/memory"
 	"github.com/berth-registry/berth/internal/infra/jobs"
@@ -336,7 +337,7 @@ func TestJobs(t *testing.T) {
 		defer cancel()
 		q := jobs.New(w.durable, w.clock, w.log, jobs.Options{Poll: 10 * time.Millisecond})
 		s := New(Config{
-			Durable: w.durable, Volatile: w.volatile, Repositories: w.repositories, Clock: w.clock, Log: w.log, Limits: w.limits, Jobs: q,
+			Durable: w.durable, Volatile: w.volatile, Repositories: w.repositories, Clock: w.clock, Log: w.log, Quotas: quota.Fixed(w.limits), Jobs: q,
 			Store: func(name.Region) (blobstore.Store, bool) { return w.store, true },
 			Grace: time.Hour, UploadLife: 2 * time.Hour,
 		})

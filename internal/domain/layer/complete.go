@@ -25,7 +25,7 @@ import (
 //
 // errs.LayerDigestMismatch ends the upload, as does errs.LayerExists (see
 // CompleteOptions); errs.RepositoryNotFound when the repository went away
-// meanwhile. After errs.UploadEmpty, errs.LayerPartTooSmall, errs.StorageFull,
+// meanwhile. After errs.UploadEmpty, errs.LimitExceeded for a storage quota, errs.LayerPartTooSmall, errs.StorageFull,
 // errs.KeyFailure and the failures of Append the upload stands where its Status
 // says. errs.UploadNotFound also for an upload that is complete already.
 // MediaType and Referenced of the answer are not filled in.
@@ -35,7 +35,7 @@ func (s *Service) Complete(ctx context.Context, r repository.Repository, id stri
 		return Layer{}, err
 	}
 	defer in.Release(ctx)
-	if err := s.refuse(r, id, in, o); err != nil {
+	if err := s.refuse(ctx, r, id, in, o); err != nil {
 		in.Drop(ctx)
 		return Layer{}, err
 	}
@@ -62,13 +62,14 @@ func (s *Service) Complete(ctx context.Context, r repository.Repository, id stri
 	if err != nil {
 		return Layer{}, s.abandon(ctx, in, err)
 	}
-	l, spare, err := s.record(ctx, r, d, obj, o, giveUp)
+	l, added, spare, err := s.record(ctx, r, d, obj, o, giveUp)
 	if err != nil {
 		return Layer{}, s.abandon(ctx, in, err)
 	}
+	s.usage.add(r, l.Size, added, spare == "")
 	// What fails from here on is done by the periodic work.
 	if spare != "" {
-		if err := s.bury(ctx, in.Region(), spare); err != nil {
+		if err := s.bury(ctx, in.Region(), spare, false); err != nil {
 			s.log.WarnContext(ctx, "an object that is not needed was not removed and is left to the collector", "object", spare, "error", err)
 		}
 	}
@@ -76,16 +77,16 @@ func (s *Service) Complete(ctx context.Context, r repository.Repository, id stri
 	return l, nil
 }
 
-// refuse applies the ECR API's own rules.
-func (s *Service) refuse(r repository.Repository, id string, in *upload.Received, o CompleteOptions) error {
+// refuse applies the ECR API's own rules, and the storage quotas.
+func (s *Service) refuse(ctx context.Context, r repository.Repository, id string, in *upload.Received, o CompleteOptions) error {
 	switch {
 	case o.RefuseEmpty && in.Size() == 0:
 		return errs.New(errs.UploadEmpty, "The upload with id '%s' in the repository with name '%s' in registry with id '%s' cannot be completed because it does not have any parts",
 			id, r.Name, r.Registry.Account)
 	case o.RefuseSmallParts && in.SmallPart():
-		return errs.New(errs.LayerPartTooSmall, "All layer parts except the last part should be at least %dMB", s.limits.MinPartBytes>>20)
+		return errs.New(errs.LayerPartTooSmall, "All layer parts except the last part should be at least %dMB", in.Limits().MinPartBytes>>20)
 	}
-	return nil
+	return s.fits(ctx, r, in.Limits(), in.Digest(), in.Size())
 }
 
 func mismatch() error {
@@ -150,10 +151,10 @@ func (s *Service) reread(ctx context.Context, store blobstore.Store, obj blobsto
 type onlyReader struct{ io.Reader }
 
 // record is the transaction that acknowledges the push: the blob, and that the
-// repository holds it. If the registry has a blob of the digest already, that
-// one is used and the key of our object returned as spare. After giveUp, in
-// microseconds, it is refused.
-func (s *Service) record(ctx context.Context, r repository.Repository, d name.Digest, obj blobstore.Object, o CompleteOptions, giveUp int64) (l Layer, spare string, err error) {
+// repository holds it; added says that it did not before. If the registry has a
+// blob of the digest already, that one is used and the key of our object returned
+// as spare. After giveUp, in microseconds, it is refused.
+func (s *Service) record(ctx context.Context, r repository.Repository, d name.Digest, obj blobstore.Object, o CompleteOptions, giveUp int64) (l Layer, added bool, spare string, err error) {
 	seal := obj.Seal
 	if seal == nil {
 		seal = []byte{}
@@ -179,12 +180,11 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 		if n == 0 {
 			return tookTooLong()
 		}
-		b, err := blobFor(ctx, tx, r, blob{id: sqldb.NewID(), size: obj.Size, objectKey: obj.Key, seal: seal}, d, now.UnixMicro())
+		b, err := s.blobFor(ctx, tx, r, blob{id: sqldb.NewID(), size: obj.Size, objectKey: obj.Key, seal: seal}, d, now.UnixMicro())
 		if err != nil {
 			return err
 		}
-		added, err := s.hold(ctx, tx, r, d, b.id)
-		if err != nil {
+		if added, err = s.hold(ctx, tx, r, d, b.id); err != nil {
 			return err
 		}
 		if !added && o.RefuseExisting {
@@ -203,7 +203,7 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 			break
 		}
 	}
-	return l, spare, upload.StoreError(err)
+	return l, added, spare, upload.StoreError(err)
 }
 
 func tookTooLong() error {
@@ -219,17 +219,22 @@ type blob struct {
 	size      int64
 	objectKey string
 	seal      []byte
+	archived  bool
 }
 
 // blobFor inserts ours, or finds the blob that the registry has under the
-// digest and key, and keeps it from being removed until the transaction ends.
-func blobFor(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ours blob, d name.Digest, now int64) (blob, error) {
+// digest and key, and keeps it from being removed until the transaction ends. A
+// blob whose bytes are in the archive takes ours in their place.
+func (s *Service) blobFor(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ours blob, d name.Digest, now int64) (blob, error) {
 	for {
 		n, err := tx.Exec(ctx, `INSERT INTO blob (id, account_id, region, key_id, digest, size, object_key, seal, created_at)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (account_id, region, key_id, digest) DO NOTHING`,
 			ours.id, string(r.Registry.Account), string(r.Registry.Region), r.Encryption.KeyID, string(d), ours.size, ours.objectKey, ours.seal, now)
 		if err != nil || n == 1 {
 			return ours, err
+		}
+		if b, taken, err := takeOver(ctx, tx, r, ours, d, now); err != nil || taken {
+			return b, err
 		}
 		var b blob
 		err = tx.QueryRow(ctx, `SELECT id, size, object_key, seal FROM blob
@@ -240,6 +245,27 @@ func blobFor(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ours bl
 			return b, err
 		}
 	}
+}
+
+// takeOver gives the registry's blob of the digest our object in place of the one
+// that it has in the archive, if it has it there.
+func takeOver(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ours blob, d name.Digest, now int64) (b blob, taken bool, err error) {
+	region := string(r.Registry.Region)
+	err = tx.QueryRow(ctx, `SELECT id, size, object_key FROM blob
+		WHERE account_id = $1 AND region = $2 AND key_id = $3 AND digest = $4 AND archived`+tx.ForUpdate(),
+		string(r.Registry.Account), region, r.Encryption.KeyID, string(d)).Scan(&b.id, &b.size, &b.objectKey)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return blob{}, false, nil
+	}
+	if err != nil {
+		return blob{}, false, err
+	}
+	if _, err = tx.Exec(ctx, `UPDATE blob SET object_key = $2, seal = $3, archived = FALSE WHERE id = $1`, b.id, ours.objectKey, ours.seal); err != nil {
+		return blob{}, false, err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, archived) VALUES ($1, $2, $3, TRUE)`, region, b.objectKey, now)
+	b.objectKey, b.seal = ours.objectKey, ours.seal
+	return b, true, err
 }
 
 // hold makes the digest a layer of the repository, and has it reviewed after

@@ -3,7 +3,8 @@
 // any more.
 //
 // It does not own upload sessions and the gate that bytes come through
-// (layer/upload, which is used from here only), nor manifests and what refers to
+// (layer/upload, which is used from here only), nor the moving of bytes to the
+// archive and back (layer/placement, likewise), nor manifests and what refers to
 // a layer (domain/image writes the rows of image_layer; they are only read
 // here), nor how objects are kept and sealed (infra/blobstore).
 //
@@ -23,13 +24,17 @@
 //     Whoever adds either row inserts the garbage row first: its primary key
 //     lets one of two contenders through. An object is deleted only when a
 //     committed garbage row names it.
-//   - Every layer row that no image refers to has a row in layer_review, which
-//     says when it may go.
+//   - The object of a blob changes only in a transaction that holds the blob's row
+//     alone: when its bytes move to the archive or back, or when they are pushed
+//     again while they are there.
+//   - Every layer row that no image refers to, nor a deleted one that can be
+//     restored (deleted_image_layer), has a row in layer_review, which says when
+//     it may go.
 //
 // # Lock order
 //
 // Within one durable transaction rows are locked in this order: repository,
-// blob, layer and layer_review, garbage; only the garbage row of an object that
+// blob, blob_placement, layer and layer_review, garbage; only the garbage row of an object that
 // is to be named comes before the blob, and the other contender for that one
 // holds nothing else. Adding a layer (Complete, Mount) shares the
 // repository's row, so that layers of one image finish side by side; removing

@@ -41,7 +41,7 @@ var testRegistry = name.Registry{Account: testAccount, Region: testRegion}
 type world struct {
 	t                 testing.TB
 	durable, volatile *sqldb.DB
-	store             blobstore.Store
+	store, archive    blobstore.Store
 	clock             *clock.Fake
 	limits            quota.Limits
 	log               *slog.Logger
@@ -51,7 +51,7 @@ type world struct {
 
 func newWorld(t testing.TB, durable, volatile *sqldb.DB, store blobstore.Store) *world {
 	t.Helper()
-	w := &world{t: t, durable: durable, volatile: volatile, store: store, logged: &bytes.Buffer{},
+	w := &world{t: t, durable: durable, volatile: volatile, store: store, archive: memory.New(), logged: &bytes.Buffer{},
 		clock: clock.NewFake(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)), limits: quota.Default()}
 	w.log = slog.New(slog.NewTextHandler(w.logged, nil))
 	// Small numbers, so that the limits can be met: parts of 5 to 20 bytes.
@@ -63,6 +63,14 @@ func newWorld(t testing.TB, durable, volatile *sqldb.DB, store blobstore.Store) 
 	w.exec(`INSERT INTO account (id, name, created_at) VALUES ($1, 'test', 0)`, string(testAccount))
 	w.exec(`INSERT INTO registry (account_id, region, repositories, created_at) VALUES ($1, $2, 0, 0)`, string(testAccount), string(testRegion))
 	return w
+}
+
+// Limits implements quota.Source: what the test has set.
+func (w *world) Limits(context.Context, name.AccountID) (quota.Limits, error) { return w.limits, nil }
+
+// RepositoryLimits implements quota.Source.
+func (w *world) RepositoryLimits(context.Context, name.AccountID, name.Repository) (quota.Limits, error) {
+	return w.limits, nil
 }
 
 func (w *world) must(err error) {
@@ -79,8 +87,9 @@ func (w *world) node() *Service { return w.nodeWith(func(*upload.Config) {}) }
 func (w *world) nodeWith(change func(*upload.Config)) *Service {
 	store := w.store
 	c := Config{
-		Durable: w.durable, Volatile: w.volatile, Repositories: w.repositories, Clock: w.clock, Log: w.log, Limits: w.limits,
-		Store: func(r name.Region) (blobstore.Store, bool) { return store, r == testRegion },
+		Durable: w.durable, Volatile: w.volatile, Repositories: w.repositories, Clock: w.clock, Log: w.log, Quotas: w,
+		Store:   func(r name.Region) (blobstore.Store, bool) { return store, r == testRegion },
+		Archive: func(r name.Region) (blobstore.Store, bool) { return w.archive, r == testRegion },
 	}
 	s := New(c)
 	u := s.uploadConfig(c)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/placement"
 	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
@@ -35,6 +36,9 @@ type Layer struct {
 	MediaType string
 	// Referenced says whether an image of the repository names the layer.
 	Referenced bool
+	// Archived says that the bytes are in the archive and that no active image of
+	// the repository names the layer: it cannot be read, and a push brings it anew.
+	Archived bool
 }
 
 // Unannounced is the Chunk of a body that says nothing about its place.
@@ -58,11 +62,13 @@ type Config struct {
 	// two handles on one database.
 	Durable, Volatile *sqldb.DB
 	// Store gives the blob store of a region, false for one not served here.
-	Store        func(name.Region) (blobstore.Store, bool)
+	Store func(name.Region) (blobstore.Store, bool)
+	// Archive gives the region's second place, for the bytes of archived images.
+	Archive      func(name.Region) (blobstore.Store, bool)
 	Repositories *repository.Service
 	Clock        clock.Clock
 	Log          *slog.Logger
-	Limits       quota.Limits
+	Quotas       quota.Source
 	// Jobs gets the periodic work; nil leaves Collect and Expire to the caller.
 	Jobs *jobs.Queue
 	// Grace is how long a layer without a reference is kept; 0 is 24 hours. A
@@ -82,11 +88,14 @@ type Service struct {
 	durable      upload.Database
 	volatile     upload.Database
 	store        func(name.Region) (blobstore.Store, bool)
+	archive      func(name.Region) (blobstore.Store, bool)
 	repositories *repository.Service
 	uploads      *upload.Service
+	places       *placement.Service
 	clock        clock.Clock
 	log          *slog.Logger
-	limits       quota.Limits
+	quotas       quota.Source
+	usage        usage
 	grace        time.Duration
 	uploadLife   time.Duration
 	buffers      sync.Pool // of *[bufferSize]byte, for reading objects again
@@ -105,8 +114,8 @@ const (
 // New returns the service and registers its periodic work on c.Jobs.
 func New(c Config) *Service {
 	s := &Service{
-		durable: c.Durable, volatile: c.Volatile, store: c.Store, repositories: c.Repositories,
-		clock: c.Clock, log: c.Log, limits: c.Limits, grace: c.Grace, uploadLife: c.UploadLife,
+		durable: c.Durable, volatile: c.Volatile, store: c.Store, archive: c.Archive, repositories: c.Repositories,
+		clock: c.Clock, log: c.Log, quotas: c.Quotas, grace: c.Grace, uploadLife: c.UploadLife,
 	}
 	if s.grace == 0 {
 		s.grace = defaultGrace
@@ -116,6 +125,7 @@ func New(c Config) *Service {
 	}
 	s.buffers.New = func() any { return new([bufferSize]byte) }
 	s.uploads = upload.New(s.uploadConfig(c))
+	s.places = placement.New(placement.Config{DB: s.durable, Place: s.place, Clock: s.clock, Log: s.log, Jobs: c.Jobs, Bury: s.bury})
 	if c.Jobs != nil {
 		s.register(c.Jobs)
 	}
@@ -124,14 +134,21 @@ func New(c Config) *Service {
 
 func (s *Service) uploadConfig(c Config) upload.Config {
 	return upload.Config{
-		DB: s.volatile, Store: s.storeOf, Objects: objects{s}, Clock: s.clock, Log: s.log, Limits: s.limits,
+		DB: s.volatile, Store: s.storeOf, Objects: objects{s}, Clock: s.clock, Log: s.log, Quotas: s.quotas,
 		Life: s.uploadLife, DurableSuspend: c.DurableSuspend,
 	}
 }
 
 // Start opens an upload. errs.Unavailable when the repository's region is not
-// served here.
+// served here, errs.LimitExceeded when a storage quota is used up.
 func (s *Service) Start(ctx context.Context, r repository.Repository) (Upload, error) {
+	limits, err := s.quotas.RepositoryLimits(ctx, r.Registry.Account, r.Name)
+	if err == nil {
+		err = s.fits(ctx, r, limits, "", 1)
+	}
+	if err != nil {
+		return Upload{}, err
+	}
 	return s.uploads.Start(ctx, r)
 }
 
@@ -178,11 +195,24 @@ func (s *Service) storeOf(r name.Region) (blobstore.Store, error) {
 	return st, nil
 }
 
+// place finds the store of a region, or its archive.
+func (s *Service) place(r name.Region, archived bool) (blobstore.Store, error) {
+	if !archived {
+		return s.storeOf(r)
+	}
+	if s.archive != nil {
+		if st, ok := s.archive(r); ok {
+			return st, nil
+		}
+	}
+	return nil, errs.New(errs.Unavailable, "The archive of the region '%s' is not served by this deployment", r)
+}
+
 // share makes sure that the repository exists until the transaction ends,
 // beside others that do the same.
 func share(ctx context.Context, tx *sqldb.Tx, r repository.Repository) error {
 	var id int64
-	err := tx.QueryRow(ctx, `SELECT id FROM repository WHERE id = $1`+tx.ForShare(), r.ID).Scan(&id)
+	err := tx.QueryRow(ctx, `SELECT id FROM repository WHERE id = $1 AND deleted_at = 0`+tx.ForShare(), r.ID).Scan(&id)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return repository.NotFound(r.Registry, r.Name)
 	}

@@ -350,7 +350,7 @@ func TestStatCheckRequire(t *testing.T) {
 		for i := range 1200 {
 			many = append(many, name.SHA256(fmt.Append(nil, i)))
 		}
-		w.must(w.durable.View(ctx, func(tx *sqldb.Tx) error {
+		w.must(w.durable.Update(ctx, func(tx *sqldb.Tx) error {
 			sizes, missing, err := s.RequireTx(ctx, tx, r, many)
 			if !reflect.DeepEqual(sizes, map[name.Digest]int64{da: 10, db: 20}) || len(missing) != 1201 || missing[0] != dc || missing[1] != many[4] {
 				t.Errorf("sizes %v, %d missing", sizes, len(missing))

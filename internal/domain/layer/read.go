@@ -39,6 +39,12 @@ func notFound(r repository.Repository, d name.Digest) error {
 		d, r.Name, r.Registry.Account)
 }
 
+// Inaccessible is the failure of reading a layer that is archived.
+func Inaccessible(r repository.Repository, d name.Digest) error {
+	return errs.New(errs.LayerInaccessible, "The layer with digest '%s' in the repository with name '%s' in the registry with id '%s' is archived. Restore an image that names it first.",
+		d, r.Name, r.Registry.Account)
+}
+
 // held is a layer with its blob.
 type held struct {
 	Layer
@@ -51,7 +57,9 @@ func (h held) object() blobstore.Object {
 
 // heldQuery finds layers of a repository; ids ascend in time, so the newest
 // image is the one with the greatest. A condition on l.digest follows.
-const heldQuery = `SELECT l.digest, b.id, b.size, b.object_key, b.seal,
+const heldQuery = `SELECT l.digest, b.id, b.size, b.object_key, b.seal, b.archived,
+	b.archived AND NOT EXISTS (SELECT 1 FROM image_layer ia JOIN image i ON i.id = ia.image_id
+		WHERE ia.repository_id = l.repository_id AND ia.digest = l.digest AND i.status = 0),
 	(SELECT il.media_type FROM image_layer il WHERE il.repository_id = l.repository_id AND il.digest = l.digest
 		ORDER BY il.image_id DESC LIMIT 1)
 	FROM layer l JOIN blob b ON b.id = l.blob_id WHERE l.repository_id = $1 AND l.digest`
@@ -60,7 +68,7 @@ func scanHeld(row sqldb.Scanner) (held, error) {
 	var h held
 	var d string
 	var mediaType *string // nil where no image names the layer
-	err := row.Scan(&d, &h.blob.id, &h.blob.size, &h.blob.objectKey, &h.blob.seal, &mediaType)
+	err := row.Scan(&d, &h.blob.id, &h.blob.size, &h.blob.objectKey, &h.blob.seal, &h.blob.archived, &h.Archived, &mediaType)
 	h.Digest, h.Size = name.Digest(d), h.blob.size
 	if mediaType != nil {
 		h.Referenced, h.MediaType = true, *mediaType
@@ -83,21 +91,22 @@ func find(ctx context.Context, tx *sqldb.Tx, repositoryID int64, ds []name.Diges
 
 // Stat describes a layer of the repository. A layer that no image refers to is
 // kept for at least another half of the grace period, since whoever asks may be
-// about to push an image that does. errs.LayersNotFound.
+// about to push an image that does. errs.LayersNotFound, for an archived layer
+// too: who pushes it anew brings its bytes back.
 func (s *Service) Stat(ctx context.Context, r repository.Repository, d name.Digest) (Layer, error) {
 	found, err := s.Check(ctx, r, []name.Digest{d})
 	if err != nil {
 		return Layer{}, err
 	}
 	l, ok := found[d]
-	if !ok {
+	if !ok || l.Archived {
 		return Layer{}, notFound(r, d)
 	}
 	return l, nil
 }
 
 // Check is Stat for many digests: those that the repository does not hold are
-// missing from the answer.
+// missing from the answer. Archived ones are in it.
 func (s *Service) Check(ctx context.Context, r repository.Repository, ds []name.Digest) (map[name.Digest]Layer, error) {
 	var found map[name.Digest]held
 	var late []name.Digest
@@ -174,19 +183,29 @@ func (s *Service) postpone(ctx context.Context, r repository.Repository, ds []na
 // RequireTx looks for layers that an image is to refer to: the sizes of those
 // that the repository holds, and the others in the order given. The caller
 // holds the repository's Lock, so that the answer stays true until it commits.
+// Layers whose bytes are in the archive come back from there after the
+// transaction, and can be read meanwhile.
 func (s *Service) RequireTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ds []name.Digest) (sizes map[name.Digest]int64, missing []name.Digest, err error) {
 	sizes = make(map[name.Digest]int64, len(ds))
+	var away []int64
 	err = inBatches(ds, func(batch []any) error {
 		_, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
 			var d string
-			var size int64
-			err := row.Scan(&d, &size)
+			var id, size int64
+			var archived bool
+			err := row.Scan(&d, &id, &size, &archived)
 			sizes[name.Digest(d)] = size
+			if archived {
+				away = append(away, id)
+			}
 			return struct{}{}, err
-		}, `SELECT l.digest, b.size FROM layer l JOIN blob b ON b.id = l.blob_id WHERE l.repository_id = $1 AND l.digest IN `+sqldb.In(2, len(batch)),
-			append([]any{r.ID}, batch...)...)
+		}, `SELECT l.digest, b.id, b.size, b.archived FROM layer l JOIN blob b ON b.id = l.blob_id WHERE l.repository_id = $1 AND l.digest IN `+sqldb.In(2, len(batch))+
+			` ORDER BY l.digest`+shareBlobs(tx), append([]any{r.ID}, batch...)...)
 		return err
 	})
+	if err == nil {
+		err = s.places.AskTx(ctx, tx, away)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -198,27 +217,63 @@ func (s *Service) RequireTx(ctx context.Context, tx *sqldb.Tx, r repository.Repo
 	return sizes, missing, nil
 }
 
+// shareBlobs keeps the blobs of a query where they are until the transaction
+// ends: whoever moves one holds its row alone.
+func shareBlobs(tx *sqldb.Tx) string {
+	if share := tx.ForShare(); share != "" {
+		return share + " OF b"
+	}
+	return ""
+}
+
+// PlaceTx says that an image that names the layers was archived or came back:
+// their bytes are to be where they belong.
+func (s *Service) PlaceTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ds []name.Digest) error {
+	blobs, err := blobsOf(ctx, tx, r, ds, "")
+	if err != nil {
+		return err
+	}
+	return s.places.AskTx(ctx, tx, blobs)
+}
+
+// Recall brings the bytes of layers back from the archive, as far as images need
+// them there, and returns when they are in the store.
+func (s *Service) Recall(ctx context.Context, r repository.Repository, ds []name.Digest) error {
+	var blobs []int64
+	err := s.durable.View(ctx, func(tx *sqldb.Tx) (err error) {
+		blobs, err = blobsOf(ctx, tx, r, ds, ` AND b.archived`)
+		return err
+	})
+	for _, id := range blobs {
+		if err = s.places.Settle(ctx, id); err != nil {
+			break
+		}
+	}
+	return err
+}
+
+// blobsOf finds the blobs of layers, of those that meet the condition.
+func blobsOf(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ds []name.Digest, condition string) (blobs []int64, err error) {
+	err = inBatches(ds, func(batch []any) error {
+		page, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (id int64, err error) { return id, row.Scan(&id) },
+			`SELECT b.id FROM layer l JOIN blob b ON b.id = l.blob_id WHERE l.repository_id = $1 AND l.digest IN `+sqldb.In(2, len(batch))+condition,
+			append([]any{r.ID}, batch...)...)
+		blobs = append(blobs, page...)
+		return err
+	})
+	return blobs, err
+}
+
 // Open reads length bytes of a layer of the repository from offset; length -1
 // reads to the end. errs.LayersNotFound; errs.RangeInvalid for a part that does
 // not lie within the layer; errs.KeyFailure when its key cannot be used. Bytes
 // that were damaged in the store end the reading with an error that has no code
 // of its own, before any wrong byte is returned where the store can tell.
 func (s *Service) Open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64) (io.ReadCloser, Layer, error) {
-	h, err := s.lookup(ctx, r, d)
-	if err != nil {
-		return nil, Layer{}, err
-	}
-	store, err := s.storeOf(r.Registry.Region)
-	if err != nil {
-		return nil, Layer{}, err
-	}
-	body, err := store.Open(ctx, h.object(), offset, length)
+	h, body, err := s.open(ctx, r, d, offset, length)
 	if errors.Is(err, blobstore.ErrNotFound) {
-		// Collected since the row was read, perhaps pushed again, or truly gone?
-		if h, err = s.lookup(ctx, r, d); err != nil {
-			return nil, Layer{}, err
-		}
-		body, err = store.Open(ctx, h.object(), offset, length)
+		// Collected or moved since the row was read, perhaps pushed again, or truly gone?
+		h, body, err = s.open(ctx, r, d, offset, length)
 	}
 	damaged := func(err error) {
 		s.log.ErrorContext(ctx, "the bytes of a layer are missing or damaged; run fsck",
@@ -231,13 +286,29 @@ func (s *Service) Open(ctx context.Context, r repository.Repository, d name.Dige
 		damaged(err)
 		return nil, Layer{}, err
 	case err != nil:
-		return nil, Layer{}, upload.StoreError(err)
+		return nil, Layer{}, upload.StoreError(err) // leaves our own failures as they are
 	}
 	reader := &layerReader{ReadCloser: body, damaged: damaged}
 	if to, ok := body.(io.WriterTo); ok {
 		return &layerWriterTo{layerReader: reader, to: to}, h.Layer, nil
 	}
 	return reader, h.Layer, nil
+}
+
+func (s *Service) open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64) (held, io.ReadCloser, error) {
+	h, err := s.lookup(ctx, r, d)
+	if err != nil {
+		return held{}, nil, err
+	}
+	if h.Archived {
+		return held{}, nil, Inaccessible(r, d)
+	}
+	store, err := s.place(r.Registry.Region, h.blob.archived)
+	if err != nil {
+		return held{}, nil, err
+	}
+	body, err := store.Open(ctx, h.object(), offset, length)
+	return h, body, err
 }
 
 func (s *Service) lookup(ctx context.Context, r repository.Repository, d name.Digest) (held, error) {
@@ -283,7 +354,8 @@ func (l *layerWriterTo) WriteTo(w io.Writer) (int64, error) {
 }
 
 // Mount makes a layer of one repository a layer of another in the same registry
-// and under the same key, without a copy. It says false, and does nothing, when
+// and under the same key, without a copy. errs.LimitExceeded when that would go
+// over a storage quota of the target. It says false, and does nothing, when
 // that cannot be: the layer is not there, no image of the first repository
 // refers to it (§8.6 of the reference: a blob that was merely uploaded is not
 // mountable), or registry or key differ. errs.RepositoryNotFound when the
@@ -292,15 +364,29 @@ func (s *Service) Mount(ctx context.Context, from, to repository.Repository, d n
 	if from.Registry != to.Registry || from.Encryption.KeyID != to.Encryption.KeyID {
 		return Layer{}, false, nil
 	}
+	source, err := s.Stat(ctx, from, d)
+	if errs.Is(err, errs.LayersNotFound) {
+		return Layer{}, false, nil
+	}
+	if err != nil {
+		return Layer{}, false, err
+	}
+	limits, err := s.quotas.RepositoryLimits(ctx, to.Registry.Account, to.Name)
+	if err == nil {
+		err = s.fits(ctx, to, limits, d, source.Size)
+	}
+	if err != nil {
+		return Layer{}, false, err
+	}
 	var l Layer
-	var mounted bool
-	err := s.durable.Update(ctx, func(tx *sqldb.Tx) error {
+	var mounted, added bool
+	err = s.durable.Update(ctx, func(tx *sqldb.Tx) error {
 		mounted = false
 		if err := share(ctx, tx, to); err != nil {
 			return err
 		}
 		h, err := scanHeld(tx.QueryRow(ctx, heldQuery+` = $2`, from.ID, string(d)))
-		if errors.Is(err, sqldb.ErrNoRows) || err == nil && !h.Referenced {
+		if errors.Is(err, sqldb.ErrNoRows) || err == nil && (!h.Referenced || h.Archived) {
 			return nil
 		}
 		if err != nil {
@@ -311,12 +397,15 @@ func (s *Service) Mount(ctx context.Context, from, to repository.Repository, d n
 		if err != nil || !kept {
 			return err
 		}
-		if _, err := s.hold(ctx, tx, to, d, h.blob.id); err != nil {
+		if added, err = s.hold(ctx, tx, to, d, h.blob.id); err != nil {
 			return err
 		}
 		target, err := scanHeld(tx.QueryRow(ctx, heldQuery+` = $2`, to.ID, string(d)))
 		l, mounted = target.Layer, err == nil
 		return err
 	})
+	if mounted && err == nil {
+		s.usage.add(to, l.Size, added, false)
+	}
 	return l, mounted && err == nil, err
 }

@@ -13,7 +13,8 @@ import (
 
 // Delete takes the layer away from the repository. Its bytes go after the grace
 // period, if nobody holds them by then. errs.LayersNotFound;
-// errs.LayerReferenced while an image of the repository needs it.
+// errs.LayerReferenced while an image of the repository needs it, or a deleted one
+// that can be restored.
 func (s *Service) Delete(ctx context.Context, r repository.Repository, d name.Digest) error {
 	return s.durable.Update(ctx, func(tx *sqldb.Tx) error {
 		if _, err := s.repositories.Lock(ctx, tx, r); err != nil {
@@ -31,7 +32,7 @@ func (s *Service) Delete(ctx context.Context, r repository.Repository, d name.Di
 			return err
 		}
 		if referenced {
-			return errs.New(errs.LayerReferenced, "The layer with digest '%s' in the repository with name '%s' in registry with id '%s' is needed by an image. Delete the image first.", d, r.Name, r.Registry.Account)
+			return errs.New(errs.LayerReferenced, "The layer with digest '%s' in the repository with name '%s' in registry with id '%s' is needed by an image, or by a deleted one that can be restored. Delete the image first.", d, r.Name, r.Registry.Account)
 		}
 		if err := s.ReleaseTx(ctx, tx, r, []name.Digest{d}); err != nil {
 			return err
@@ -41,8 +42,11 @@ func (s *Service) Delete(ctx context.Context, r repository.Repository, d name.Di
 	})
 }
 
+// isReferenced looks for images that need the layer: those of the repository, and
+// deleted ones that can be restored (domain/recovery).
 func isReferenced(ctx context.Context, tx *sqldb.Tx, repositoryID int64, d name.Digest) (bool, error) {
-	return exists(ctx, tx, `SELECT 1 FROM image_layer WHERE repository_id = $1 AND digest = $2 LIMIT 1`, repositoryID, string(d))
+	return exists(ctx, tx, `SELECT 1 WHERE EXISTS (SELECT 1 FROM image_layer WHERE repository_id = $1 AND digest = $2)
+		OR EXISTS (SELECT 1 FROM deleted_image_layer WHERE repository_id = $1 AND digest = $2)`, repositoryID, string(d))
 }
 
 // onReview is what happens to a digest that is queued for review already: its
@@ -59,6 +63,19 @@ func (s *Service) ReleaseTx(ctx context.Context, tx *sqldb.Tx, r repository.Repo
 		_, err := tx.Exec(ctx, `INSERT INTO layer_review (repository_id, digest, blob_id, due_at)
 			SELECT repository_id, digest, blob_id, CAST($1 AS BIGINT) FROM layer WHERE repository_id = $2 AND digest IN `+sqldb.In(3, len(batch))+
 			` ORDER BY digest`+onReview, append([]any{due, r.ID}, batch...)...)
+		return err
+	})
+}
+
+// HurryTx is ReleaseTx without a grace period, for bytes that an operator wants
+// gone. A digest that is queued already keeps its time: it may be of a push under
+// way. A push that only asked for the layer has to bring it again.
+func (s *Service) HurryTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ds []name.Digest) error {
+	due := s.clock.Now().UnixMicro()
+	return inBatches(ds, func(batch []any) error {
+		_, err := tx.Exec(ctx, `INSERT INTO layer_review (repository_id, digest, blob_id, due_at)
+			SELECT repository_id, digest, blob_id, CAST($1 AS BIGINT) FROM layer WHERE repository_id = $2 AND digest IN `+sqldb.In(3, len(batch))+
+			` ORDER BY digest ON CONFLICT (repository_id, digest) DO NOTHING`, append([]any{due, r.ID}, batch...)...)
 		return err
 	})
 }
@@ -107,7 +124,7 @@ func (o objects) Discard(ctx context.Context, region name.Region, objectKey stri
 	if err != nil || named {
 		return err
 	}
-	return s.bury(ctx, region, objectKey)
+	return s.bury(ctx, region, objectKey, false)
 }
 
 // pardon takes an object back from the garbage.
@@ -120,9 +137,10 @@ func pardon(ctx context.Context, tx *sqldb.Tx, region name.Region, objectKey str
 // in doc.go exclude it; if it happens all the same, the bytes stay.
 var errNamed = errors.New("layer: an object in the garbage belongs to a blob")
 
-// bury deletes the object of a committed garbage row, and then the row.
-func (s *Service) bury(ctx context.Context, region name.Region, objectKey string) error {
-	store, err := s.storeOf(region)
+// bury deletes the object of a committed garbage row, from the store or the
+// archive, and then the row.
+func (s *Service) bury(ctx context.Context, region name.Region, objectKey string, archived bool) error {
+	store, err := s.place(region, archived)
 	if err != nil {
 		return err
 	}

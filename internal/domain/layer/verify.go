@@ -99,7 +99,7 @@ type record struct {
 func scanRecord(row sqldb.Scanner) (record, error) {
 	var b record
 	var account, region, digest string
-	err := row.Scan(&b.id, &account, &region, &digest, &b.size, &b.objectKey, &b.seal)
+	err := row.Scan(&b.id, &account, &region, &digest, &b.size, &b.objectKey, &b.seal, &b.archived)
 	b.account, b.region, b.digest = name.AccountID(account), name.Region(region), name.Digest(digest)
 	return b, err
 }
@@ -116,7 +116,7 @@ func (s *Service) verifyBlobs(ctx context.Context, o VerifyOptions) error {
 		var page []record
 		err := s.durable.View(ctx, func(tx *sqldb.Tx) error {
 			var err error
-			page, err = sqldb.Collect(ctx, tx, scanRecord, `SELECT id, account_id, region, digest, size, object_key, seal FROM blob
+			page, err = sqldb.Collect(ctx, tx, scanRecord, `SELECT id, account_id, region, digest, size, object_key, seal, archived FROM blob
 				WHERE id > $1 ORDER BY id LIMIT $2`, last, pageSize)
 			return err
 		})
@@ -143,8 +143,8 @@ func (s *Service) verifyBlobs(ctx context.Context, o VerifyOptions) error {
 // verifyBlob reads one blob.
 func (s *Service) verifyBlob(ctx context.Context, o VerifyOptions, b record) error {
 	p := Problem{Region: b.region, Account: b.account, Digest: b.digest, ObjectKey: b.objectKey, Size: b.size}
-	store, served := s.store(b.region)
-	if !served || !slices.Contains(o.Regions, b.region) {
+	store, unserved := s.place(b.region, b.archived)
+	if unserved != nil || !slices.Contains(o.Regions, b.region) {
 		p.Kind = RegionUnserved
 		o.Report(p)
 		return nil
@@ -171,11 +171,11 @@ func (s *Service) verifyBlob(ctx context.Context, o VerifyOptions, b record) err
 		return nil
 	}
 	p.Cause = err
-	// A blob that was collected meanwhile is no finding.
+	// A blob that was collected or moved meanwhile is no finding.
 	var there bool
 	err = s.durable.View(ctx, func(tx *sqldb.Tx) error {
 		var err error
-		there, err = exists(ctx, tx, `SELECT 1 FROM blob WHERE id = $1`, b.id)
+		there, err = exists(ctx, tx, `SELECT 1 FROM blob WHERE id = $1 AND object_key = $2`, b.id, b.objectKey)
 		return err
 	})
 	if err == nil && there {
@@ -196,12 +196,23 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// verifyStore lists a region's store and accounts for every object.
+// verifyStore lists a region's store and its archive and accounts for every object.
 func (s *Service) verifyStore(ctx context.Context, o VerifyOptions, region name.Region) error {
 	store, err := s.storeOf(region)
 	if err != nil {
 		return err
 	}
+	if err := s.verifyObjects(ctx, o, region, store); err != nil {
+		return err
+	}
+	archive, err := s.place(region, true)
+	if err != nil {
+		return nil // there is none
+	}
+	return s.verifyObjects(ctx, o, region, archive)
+}
+
+func (s *Service) verifyObjects(ctx context.Context, o VerifyOptions, region name.Region, store blobstore.Store) error {
 	page := make([]blobstore.Info, 0, pageSize)
 	flush := func() error {
 		defer func() { page = page[:0] }()
@@ -254,6 +265,13 @@ func (s *Service) account(ctx context.Context, o VerifyOptions, region name.Regi
 			p.Kind = UploadUnfinished
 		default:
 			gone, err := isGone(ctx, store, info.Key)
+			if err != nil {
+				return err
+			}
+			if !gone { // a copy goes from the garbage to its blob
+				blobs, err = namedIn(ctx, s.durable, "blob", []any{info.Key})
+				gone = blobs[info.Key]
+			}
 			if err != nil {
 				return err
 			}

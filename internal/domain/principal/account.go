@@ -18,6 +18,8 @@ type Account struct {
 	// Alias is the account's alias of IAM, "" for none.
 	Alias     string    `json:"alias,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
+	// TokenLife is how long authorization tokens live that are issued from now on.
+	TokenLife time.Duration `json:"tokenLife"`
 }
 
 // EnsureAccount makes the account if it is not there.
@@ -42,14 +44,17 @@ func (s *Service) CreateAccount(ctx context.Context, account name.AccountID, acc
 	})
 }
 
-const accountColumns = `id, name, alias, created_at`
+const accountColumns = `id, name, alias, created_at, token_life`
 
 func scanAccount(row sqldb.Scanner) (Account, error) {
 	var a Account
 	var id string
-	var created int64
-	err := row.Scan(&id, &a.Name, &a.Alias, &created)
+	var created, life int64
+	err := row.Scan(&id, &a.Name, &a.Alias, &created, &life)
 	a.ID, a.CreatedAt = name.AccountID(id), time.UnixMicro(created).UTC()
+	if a.TokenLife = time.Duration(life) * time.Microsecond; life == 0 {
+		a.TokenLife = TokenLife
+	}
 	return a, err
 }
 
@@ -76,4 +81,24 @@ func (s *Service) Account(ctx context.Context, id name.AccountID) (Account, erro
 		return Account{}, errs.New(errs.EntityNotFound, "There is no account %s; berth account list shows them.", id)
 	}
 	return a, err
+}
+
+// SetTokenLife sets how long the account's authorization tokens live that are
+// issued from now on; 0 is the usual time, TokenLife. Those that are issued keep
+// theirs. errs.EntityNotFound; errs.InvalidInput for less than MinTokenLife or
+// more than TokenLife.
+func (s *Service) SetTokenLife(ctx context.Context, id name.AccountID, life time.Duration) error {
+	if life != 0 && (life < MinTokenLife || life > TokenLife) {
+		return errs.New(errs.InvalidInput, "Authorization tokens live from %s to %s, not %s.", MinTokenLife, TokenLife, life)
+	}
+	return s.Change(ctx, id, func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE account SET token_life = $2 WHERE id = $1`, string(id), life.Microseconds())
+		return err
+	})
+}
+
+func tokenLife(ctx context.Context, tx *sqldb.Tx, id name.AccountID) (time.Duration, error) {
+	var life int64
+	err := tx.QueryRow(ctx, `SELECT token_life FROM account WHERE id = $1`, string(id)).Scan(&life)
+	return time.Duration(life) * time.Microsecond, err
 }

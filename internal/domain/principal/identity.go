@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/policy"
@@ -27,6 +28,9 @@ type Identity struct {
 	// MayChangePassword says that the account's password policy lets a user change
 	// its own password (IAM user guide, AllowUsersToChangePassword).
 	MayChangePassword bool
+	// TokenLife is how long the account's authorization tokens live, 0 for the
+	// usual time.
+	TokenLife time.Duration
 	// Tags are the user's or role's.
 	Tags map[string]string
 	// Policies are the inline and managed ones, those of the user's groups too.
@@ -90,6 +94,9 @@ func (s *Service) loadIdentity(ctx context.Context, tx *sqldb.Tx, key identityKe
 	}
 	var err error
 	if who.Organization, err = organization.Load(ctx, tx, key.account); err != nil {
+		return nil, err
+	}
+	if who.TokenLife, err = tokenLife(ctx, tx, key.account); err != nil {
 		return nil, err
 	}
 	if key.entity == "" {

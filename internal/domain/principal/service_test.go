@@ -92,7 +92,7 @@ func TestTokens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		password, expires, err := s.IssueToken(k.Principal, "us-east-1")
+		password, expires, err := s.IssueToken(t.Context(), k.Principal, "us-east-1")
 		if err != nil || !expires.Equal(clk.Now().Add(12*time.Hour)) {
 			t.Fatalf("%v %v", expires, err)
 		}

@@ -88,7 +88,7 @@ func TestSessions(t *testing.T) {
 		}
 
 		// A token fetched with the session ends with it.
-		password, expires, err := s.IssueToken(p, "us-east-1")
+		password, expires, err := s.IssueToken(t.Context(), p, "us-east-1")
 		if err != nil || !expires.Equal(c.Expires) {
 			t.Fatalf("%v %v", expires, err)
 		}
@@ -105,7 +105,7 @@ func TestSessions(t *testing.T) {
 		if c, err = s.IssueSession(later); err != nil {
 			t.Fatal(err)
 		}
-		if password, _, err = s.IssueToken(later, "us-east-1"); err != nil {
+		if password, _, err = s.IssueToken(t.Context(), later, "us-east-1"); err != nil {
 			t.Fatal(err)
 		}
 		exec(t, s, `DELETE FROM iam_entity WHERE id = $1`, "AROATEST")

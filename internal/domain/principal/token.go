@@ -12,8 +12,11 @@ import (
 )
 
 // TokenLife is how long an authorization token holds (ECR user guide, "private
-// registry authentication").
+// registry authentication"), where an account has no shorter time.
 const TokenLife = 12 * time.Hour
+
+// MinTokenLife is the shortest time that an account can have.
+const MinTokenLife = 5 * time.Minute
 
 // tokenClaims is what an authorization token says, sealed.
 type tokenClaims struct {
@@ -41,10 +44,18 @@ const tokenDataKey = "berth-keyring"
 
 // IssueToken makes the password part of an authorization token: it names the
 // principal and is bound to the region. It grants nothing by itself. It ends
-// with TokenLife, and with the session of a principal that has one
-// (docs/decisions/0006-identity.md).
-func (s *Service) IssueToken(p Principal, region name.Region) (password string, expires time.Time, err error) {
-	expires = s.clk.Now().Add(TokenLife).Truncate(time.Millisecond)
+// with the TokenLife of the principal's account, and with the session of a
+// principal that has one (docs/decisions/0006-identity.md).
+func (s *Service) IssueToken(ctx context.Context, p Principal, region name.Region) (password string, expires time.Time, err error) {
+	who, err := s.Identity(ctx, p)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	life := TokenLife
+	if who.TokenLife > 0 {
+		life = who.TokenLife
+	}
+	expires = s.clk.Now().Add(life).Truncate(time.Millisecond)
 	c := tokenClaims{AccessKeyID: p.AccessKeyID, Region: string(region)}
 	if p.Session != nil {
 		c.Session = &p

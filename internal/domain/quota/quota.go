@@ -1,12 +1,14 @@
-// Package quota holds the limits of ECR as numbers that an operator can change.
-// The features enforce them; nothing is counted here.
+// Package quota holds the limits of ECR as numbers that an operator can change,
+// for all accounts in the configuration and for one account or repository with
+// `berth quota`, and admits requests at the rates that are set for them.
 //
-// It does not own request rates, which the pipeline's throttle holds.
+// The features enforce the limits; nothing that is stored is counted here. The
+// edges ask Admit; which request is which action is theirs to say.
 package quota
 
-// Limits are the quotas of one deployment. The defaults are those of the ECR
-// user guide, "Amazon ECR service quotas" (2026); where the API model admits
-// more than the guide says, the larger value holds.
+// Limits are the quotas of one account. The defaults are those of the ECR user
+// guide, "Amazon ECR service quotas" (2026); where the API model admits more
+// than the guide says, the larger value holds.
 type Limits struct {
 	// RepositoriesPerRegistry counts repositories of one account and region.
 	RepositoriesPerRegistry int64
@@ -31,6 +33,22 @@ type Limits struct {
 	PartSize int64
 	// ResourceTags counts the tags of one repository.
 	ResourceTags int
+	// LifecycleRules counts the rules of one lifecycle policy.
+	LifecycleRules int
+	// LifecyclePolicyChars bounds the text of a lifecycle policy, in characters.
+	LifecyclePolicyChars int
+	// PolicyChars bounds the text of a repository or registry policy, in
+	// characters (API model).
+	PolicyChars int
+	// PullTimeExclusions counts the principals of one registry whose pulls leave
+	// no time.
+	PullTimeExclusions int
+	// StorageBytes bounds what the images of one account and region take, in
+	// bytes; 0 is no bound. AWS has none.
+	StorageBytes int64
+	// RepositoryStorageBytes bounds what the images of one repository take, in
+	// bytes; 0 is no bound. AWS has none.
+	RepositoryStorageBytes int64
 }
 
 const mib = 1 << 20
@@ -49,5 +67,9 @@ func Default() Limits {
 		MaxPartBytes:            20 * mib,
 		PartSize:                10 * mib,
 		ResourceTags:            50,
+		LifecycleRules:          50,
+		LifecyclePolicyChars:    30_720,
+		PolicyChars:             10_240,
+		PullTimeExclusions:      100,
 	}
 }

@@ -14,19 +14,34 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
-// CacheLife bounds how long a node may go on with a registry policy that
-// another node has changed.
+// CacheLife bounds how long a node may go on with a registry policy, a setting
+// or an exclusion that another node has changed.
 const CacheLife = 2 * time.Second
 
-// maxCached bounds the registries whose policies are in memory.
+// maxCached bounds the registries that are in memory.
 const maxCached = 10_000
 
-// Access is what a registry says about who may do what in it.
+// Access is what every request asks a registry for: who may do what in it, and
+// how it treats pushes and pulls. It is read once and kept in memory.
 type Access struct {
 	// Policy is the registry policy, compiled; nil for none.
 	Policy *policy.Named
 	// V1 says that the policy counts for the three actions of V1Actions only.
 	V1 bool
+	// BlobMounting is the account setting of that name: Enabled or Disabled, ""
+	// while it is not set.
+	BlobMounting string
+	// exclusions are the ARNs of ExcludesPull.
+	exclusions map[string]bool
+}
+
+// Mounts says whether pushes may mount layers from other repositories of the
+// registry. otherwise holds while the account setting is not set.
+func (a Access) Mounts(otherwise bool) bool {
+	if a.BlobMounting == "" {
+		return otherwise
+	}
+	return a.BlobMounting == Enabled
 }
 
 // V1Actions are what a registry policy of the first scope can allow, and the
@@ -38,15 +53,21 @@ func (a Access) Applies(action string) bool {
 	return !a.V1 || slices.ContainsFunc(V1Actions, func(one string) bool { return policy.MatchAction(one, action) })
 }
 
-// The setting that chooses the policy's scope, and its values (ECR API
-// reference, PutAccountSetting). V2 is what new registries have.
+// The account settings and their values (ECR API reference, PutAccountSetting):
+// the scope of the registry policy, which is V2 in new registries; whether pushes
+// may mount layers from other repositories; and the engine of basic scanning.
 const (
-	SettingPolicyScope = "REGISTRY_POLICY_SCOPE"
-	ScopeV1            = "V1"
-	ScopeV2            = "V2"
+	SettingPolicyScope  = "REGISTRY_POLICY_SCOPE"
+	ScopeV1             = "V1"
+	ScopeV2             = "V2"
+	SettingBlobMounting = "BLOB_MOUNTING"
+	Enabled             = "ENABLED"
+	Disabled            = "DISABLED"
+	SettingBasicScan    = "BASIC_SCAN_TYPE_VERSION"
+	ScanNative          = "AWS_NATIVE"
 )
 
-// Access reads the registry's policy, at most CacheLife older than the database
+// Access reads what requests ask of the registry, at most CacheLife older than the database
 // and never older than the last change on this node.
 func (s *Service) Access(ctx context.Context, r name.Registry) (Access, error) {
 	return s.access.Get(ctx, r, revcache.Source[Access]{
@@ -63,7 +84,13 @@ func (s *Service) Access(ctx context.Context, r name.Registry) (Access, error) {
 				if revision, text, err = accessRow(ctx, tx, r); err != nil {
 					return err
 				}
-				scope, err = settingTx(ctx, tx, r, SettingPolicyScope, ScopeV2)
+				if scope, err = settingTx(ctx, tx, r, SettingPolicyScope, ScopeV2); err != nil {
+					return err
+				}
+				if a.BlobMounting, err = settingTx(ctx, tx, r, SettingBlobMounting, ""); err != nil {
+					return err
+				}
+				a.exclusions, err = exclusionsTx(ctx, tx, r)
 				return err
 			})
 			if err != nil {

@@ -76,7 +76,7 @@ func (s *Service) Access(ctx context.Context, reg name.Registry, repo name.Repos
 // changed. It is new with every change and every repository, so that one made
 // again under the same name is told from the one before.
 func accessRow(ctx context.Context, tx *sqldb.Tx, reg name.Registry, repo name.Repository) (id, revision int64, err error) {
-	err = tx.QueryRow(ctx, `SELECT id, access_revision FROM repository WHERE account_id = $1 AND region = $2 AND name = $3`,
+	err = tx.QueryRow(ctx, `SELECT id, access_revision FROM repository WHERE account_id = $1 AND region = $2 AND name = $3 AND deleted_at = 0`,
 		string(reg.Account), string(reg.Region), string(repo)).Scan(&id, &revision)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return 0, -1, nil
@@ -120,12 +120,17 @@ func (s *Service) SetPolicy(ctx context.Context, reg name.Registry, repo name.Re
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `INSERT INTO repository_policy (repository_id, document) VALUES ($1, $2)
-			ON CONFLICT (repository_id) DO UPDATE SET document = excluded.document`, r.ID, pinned.JSON()); err != nil {
+		if err := putPolicy(ctx, tx, r.ID, pinned); err != nil {
 			return err
 		}
 		return s.accessChangedTx(ctx, tx, r)
 	})
+}
+
+func putPolicy(ctx context.Context, tx *sqldb.Tx, id int64, pinned *policy.Document) error {
+	_, err := tx.Exec(ctx, `INSERT INTO repository_policy (repository_id, document) VALUES ($1, $2)
+		ON CONFLICT (repository_id) DO UPDATE SET document = excluded.document`, id, pinned.JSON())
+	return err
 }
 
 func (s *Service) lockNamed(ctx context.Context, tx *sqldb.Tx, reg name.Registry, repo name.Repository) (Repository, error) {

@@ -124,3 +124,37 @@ func TestAccessOnAnotherNode(t *testing.T) {
 		seen(false)
 	})
 }
+
+// TestCreateWhole: a repository is made with its policy and with what After adds,
+// or not at all.
+func TestCreateWhole(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		w, ctx := open(t, db, nil), t.Context()
+		if a, err := w.Access(ctx, reg, "team/app"); err != nil || a.Policy != nil { // what is not there is remembered too
+			t.Fatal(a, err)
+		}
+		c := mutable("team/app")
+		c.Policy, c.Tags = parsed(t, anyone), map[string]string{"a": "b"}
+		broken := errs.New(errs.Validation, "After fails")
+		c.After = func(ctx context.Context, tx *sqldb.Tx, made repository.Repository) error {
+			if again, err := w.GetTx(ctx, tx, reg, "team/app"); err != nil || again.ID != made.ID {
+				t.Errorf("After sees %+v, %v", again, err)
+			}
+			return broken
+		}
+		if _, err := w.Create(ctx, c); !errs.Is(err, errs.Validation) {
+			t.Fatalf("a failing After: %v", err)
+		}
+		if _, err := w.Get(ctx, reg, "team/app"); !errs.Is(err, errs.RepositoryNotFound) {
+			t.Errorf("after a failure: %v", err)
+		}
+		broken = nil
+		c.After = nothing
+		if _, err := w.Create(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		if a, err := w.Access(ctx, reg, "team/app"); err != nil || a.Policy == nil || a.Policy.Document.JSON() != anyone || a.Tags["a"] != "b" {
+			t.Errorf("%+v %v", a, err)
+		}
+	})
+}

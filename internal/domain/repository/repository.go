@@ -1,9 +1,11 @@
 // Package repository owns repositories and their settings: creation, deletion,
-// tag mutability, scan flag, encryption settings, resource tags, policy, and the sealing
-// of what the database keeps for a repository (its manifests).
+// tag mutability, scan flag, encryption settings, resource tags, policy, Berth's own
+// settings (settings.go), and the sealing of what the database keeps for a
+// repository (its manifests).
 //
-// It does not own images or layers (domain/image, domain/layer), nor who may do
-// what (domain/authz).
+// It does not own images or layers (domain/image, domain/layer), nor deleted
+// images that can be restored (domain/recovery), nor who may do what
+// (domain/authz).
 package repository
 
 import (
@@ -23,6 +25,10 @@ type Repository struct {
 	Encryption Encryption
 	// Images is the number of images it holds.
 	Images int64
+	// DeletedAt is when it was deleted, and ExpiresAt until when it can be restored;
+	// zero for all but what the functions in deleted.go return. Its Name is the one
+	// that it had.
+	DeletedAt, ExpiresAt time.Time
 	// dataKey is the wrapped key that seals its manifests, nil when sealing is off.
 	dataKey []byte
 }

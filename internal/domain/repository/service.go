@@ -14,6 +14,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/policy"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/infra/clock"
@@ -61,20 +62,27 @@ func NotFound(reg name.Registry, repo name.Repository) error {
 	return errs.New(errs.RepositoryNotFound, "The repository with name '%s' does not exist in the registry with id '%s'", repo, reg.Account)
 }
 
-const columns = `id, account_id, region, name, created_at, tag_mutability, mutability_filters, scan_on_push, encryption, kms_key, key_id, data_key, images`
+// madeColumns are what a new repository's row is given, columns what scan reads.
+const (
+	madeColumns = `id, account_id, region, name, created_at, tag_mutability, mutability_filters, scan_on_push, encryption, kms_key, key_id, data_key, images`
+	columns     = madeColumns + `, deleted_at, expires_at, deleted_name`
+)
 
 func scan(row sqldb.Scanner) (Repository, error) {
 	var r Repository
-	var account, region, repo, mutability, filters, encryption string
-	var created int64
+	var account, region, repo, mutability, filters, encryption, deletedName string
+	var created, deleted, expires int64
 	err := row.Scan(&r.ID, &account, &region, &repo, &created, &mutability, &filters, &r.ScanOnPush,
-		&encryption, &r.Encryption.KMSKey, &r.Encryption.KeyID, &r.dataKey, &r.Images)
+		&encryption, &r.Encryption.KMSKey, &r.Encryption.KeyID, &r.dataKey, &r.Images, &deleted, &expires, &deletedName)
 	if err != nil {
 		return Repository{}, err
 	}
 	r.Registry = name.Registry{Account: name.AccountID(account), Region: name.Region(region)}
 	r.Name = name.Repository(repo)
 	r.CreatedAt = time.UnixMicro(created)
+	if deleted != 0 {
+		r.Name, r.DeletedAt, r.ExpiresAt = name.Repository(deletedName), time.UnixMicro(deleted), time.UnixMicro(expires)
+	}
 	r.Mutability.Setting = TagMutability(mutability)
 	r.Encryption.Type = EncryptionType(encryption)
 	if filters != "" {
@@ -94,17 +102,24 @@ type Create struct {
 	// Encryption.KMSKey is a key's id, ARN or alias as the caller wrote it.
 	Encryption Encryption
 	Tags       map[string]string
+	// Policy is the repository policy as it is stored, its principals pinned;
+	// nil for none.
+	Policy *policy.Document
+	// After runs in the transaction that makes the repository, and its error
+	// leaves nothing made; nil for none. It may run more than once.
+	After func(ctx context.Context, tx *sqldb.Tx, made Repository) error
 }
 
 // Create makes a repository. It returns errs.RepositoryExists,
 // errs.LimitExceeded, errs.KeyFailure for a key that cannot be used,
 // errs.InvalidParameter for a wrong mutability setting and
-// errs.InvalidResourceTag or errs.TooManyResourceTags for its tags.
+// errs.InvalidResourceTag or errs.TooManyResourceTags for its tags, and what After
+// returns.
 func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 	if err := c.Mutability.Validate(); err != nil {
 		return Repository{}, err
 	}
-	if err := s.checkTags(c.Tags); err != nil {
+	if err := s.CheckTags(c.Tags); err != nil {
 		return Repository{}, err
 	}
 	encryption, err := s.resolveEncryption(ctx, c.Registry, c.Encryption)
@@ -130,7 +145,7 @@ func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 		if err := s.Registries.EnsureTx(ctx, tx, c.Registry); err != nil {
 			return err
 		}
-		n, err := tx.Exec(ctx, `INSERT INTO repository (`+columns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0)
+		n, err := tx.Exec(ctx, `INSERT INTO repository (`+madeColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0)
 			ON CONFLICT (account_id, region, name) DO NOTHING`,
 			r.ID, string(r.Registry.Account), string(r.Registry.Region), string(r.Name), r.CreatedAt.UnixMicro(),
 			string(r.Mutability.Setting), filters, r.ScanOnPush, string(r.Encryption.Type), r.Encryption.KMSKey, r.Encryption.KeyID, r.dataKey)
@@ -148,7 +163,15 @@ func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 			return errs.New(errs.LimitExceeded, "The registry with id '%s' already has the maximum allowed number of repositories which is '%d'", c.Registry.Account, s.Limits.RepositoriesPerRegistry)
 		}
 		s.forgetAccessAfter(tx, r)
-		return putTags(ctx, tx, r.ID, c.Tags)
+		if c.Policy != nil {
+			if err := putPolicy(ctx, tx, r.ID, c.Policy); err != nil {
+				return err
+			}
+		}
+		if err := putTags(ctx, tx, r.ID, c.Tags); err != nil || c.After == nil {
+			return err
+		}
+		return c.After(ctx, tx, r)
 	})
 	if err != nil {
 		return Repository{}, err
@@ -156,18 +179,28 @@ func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 	return r, nil
 }
 
-// resolveEncryption finds the key that the caller named. KMS without a key is
-// the account's aws/ecr key, made on first use.
-func (s *Service) resolveEncryption(ctx context.Context, reg name.Registry, e Encryption) (Encryption, error) {
+// Validate checks type and key against each other, without a look at the key.
+func (e Encryption) Validate() error {
 	switch e.Type {
 	case "", AES256:
 		if e.KMSKey != "" {
-			return Encryption{}, errs.Parameter("encryptionConfiguration", "kmsKey can only be set when encryptionType is KMS")
+			return errs.Parameter("encryptionConfiguration", "kmsKey can only be set when encryptionType is KMS")
 		}
-		return Encryption{Type: AES256}, nil
 	case KMS:
 	default:
-		return Encryption{}, errs.Parameter("encryptionType", "encryptionType '"+string(e.Type)+"' is not supported in this region")
+		return errs.Parameter("encryptionType", "encryptionType '"+string(e.Type)+"' is not supported in this region")
+	}
+	return nil
+}
+
+// resolveEncryption finds the key that the caller named. KMS without a key is
+// the account's aws/ecr key, made on first use.
+func (s *Service) resolveEncryption(ctx context.Context, reg name.Registry, e Encryption) (Encryption, error) {
+	if err := e.Validate(); err != nil {
+		return Encryption{}, err
+	}
+	if e.Type != KMS {
+		return Encryption{Type: AES256}, nil
 	}
 	var k keys.Key
 	var err error
@@ -199,7 +232,7 @@ func (s *Service) Get(ctx context.Context, reg name.Registry, repo name.Reposito
 
 // GetTx is Get inside a transaction.
 func (s *Service) GetTx(ctx context.Context, tx *sqldb.Tx, reg name.Registry, repo name.Repository) (Repository, error) {
-	r, err := scan(tx.QueryRow(ctx, `SELECT `+columns+` FROM repository WHERE account_id = $1 AND region = $2 AND name = $3`,
+	r, err := scan(tx.QueryRow(ctx, `SELECT `+columns+` FROM repository WHERE account_id = $1 AND region = $2 AND name = $3 AND deleted_at = 0`,
 		string(reg.Account), string(reg.Region), string(repo)))
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return Repository{}, NotFound(reg, repo)
@@ -209,10 +242,11 @@ func (s *Service) GetTx(ctx context.Context, tx *sqldb.Tx, reg name.Registry, re
 
 // Lock reads the repository afresh and holds its row until the transaction
 // ends. Whatever changes a repository's images or layers takes it first.
-// It returns errs.RepositoryNotFound when the repository has gone.
+// It returns errs.RepositoryNotFound when the repository has gone, also when it
+// can be restored: then its row is held all the same.
 func (s *Service) Lock(ctx context.Context, tx *sqldb.Tx, r Repository) (Repository, error) {
 	fresh, err := scan(tx.QueryRow(ctx, `SELECT `+columns+` FROM repository WHERE id = $1`+tx.ForUpdate(), r.ID))
-	if errors.Is(err, sqldb.ErrNoRows) {
+	if errors.Is(err, sqldb.ErrNoRows) || err == nil && !fresh.DeletedAt.IsZero() {
 		return Repository{}, NotFound(r.Registry, r.Name)
 	}
 	return fresh, err
@@ -233,7 +267,7 @@ func (s *Service) List(ctx context.Context, reg name.Registry, after name.Reposi
 	err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
 		var err error
 		all, err = sqldb.Collect(ctx, tx, scan, `SELECT `+columns+` FROM repository
-			WHERE account_id = $1 AND region = $2 AND name > $3 ORDER BY name LIMIT $4`,
+			WHERE account_id = $1 AND region = $2 AND name > $3 AND deleted_at = 0 ORDER BY name LIMIT $4`,
 			string(reg.Account), string(reg.Region), string(after), limit)
 		return err
 	})
@@ -256,38 +290,6 @@ func (s *Service) GetAll(ctx context.Context, reg name.Registry, repos []name.Re
 		return nil
 	})
 	return all, err
-}
-
-// Delete removes the repository in a transaction in which before has run: it
-// releases what the repository holds. Without force a repository that has
-// images is refused with errs.RepositoryNotEmpty.
-func (s *Service) Delete(ctx context.Context, reg name.Registry, repo name.Repository, force bool, before func(context.Context, *sqldb.Tx, Repository) error) (Repository, error) {
-	var r Repository
-	err := s.update(ctx, func(tx *sqldb.Tx) error {
-		found, err := s.GetTx(ctx, tx, reg, repo)
-		if err != nil {
-			return err
-		}
-		if r, err = s.Lock(ctx, tx, found); err != nil {
-			return err
-		}
-		if r.Images > 0 && !force {
-			return errs.New(errs.RepositoryNotEmpty, "The repository with name '%s' in registry with id '%s' cannot be deleted because it still contains images", repo, reg.Account)
-		}
-		if err := before(ctx, tx, r); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `DELETE FROM repository WHERE id = $1`, r.ID); err != nil {
-			return err
-		}
-		s.forgetAccessAfter(tx, r)
-		_, err = s.Registries.AddRepositoriesTx(ctx, tx, reg, -1)
-		return err
-	})
-	if err == nil {
-		s.sealers.forget(r.ID)
-	}
-	return r, err
 }
 
 // SetMutability changes the tag mutability. Existing tags stay as they are.
@@ -374,7 +376,7 @@ func tagsTx(ctx context.Context, tx *sqldb.Tx, id int64) (map[string]string, err
 // SetTags adds the tags, overwriting those with the same keys. It returns
 // errs.InvalidResourceTag and errs.TooManyResourceTags.
 func (s *Service) SetTags(ctx context.Context, r Repository, tags map[string]string) error {
-	if err := s.checkTags(tags); err != nil {
+	if err := s.CheckTags(tags); err != nil {
 		return err
 	}
 	return s.update(ctx, func(tx *sqldb.Tx) error {
@@ -444,7 +446,9 @@ var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 // whatever writing.
 func reserved(text string) bool { return strings.HasPrefix(strings.ToLower(text), "aws:") }
 
-func (s *Service) checkTags(tags map[string]string) error {
+// CheckTags holds the tags of one repository to their limits.
+// errs.InvalidResourceTag and errs.TooManyResourceTags.
+func (s *Service) CheckTags(tags map[string]string) error {
 	if len(tags) > s.Limits.ResourceTags {
 		return tooManyTags(s.Limits.ResourceTags)
 	}
@@ -465,6 +469,9 @@ func (s *Service) checkTags(tags map[string]string) error {
 			return errs.New(errs.InvalidResourceTag, "Invalid tag key '%s': letters, digits, spaces and _ . : / = + - @ can be used", k)
 		case !tagText.MatchString(v):
 			return errs.New(errs.InvalidResourceTag, "Invalid value for tag key '%s': letters, digits, spaces and _ . : / = + - @ can be used", k)
+		}
+		if err := checkSettingTag(k, v); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 // Package jobs is the queue of work that outlives the request that asked for
 // it: enqueued in the caller's transaction, run at least once by any node, tried
-// again with growing pauses, and set aside as dead when that does not help.
+// again with growing pauses, and set aside as dead when that does not help, for
+// an operator to look at (List, Show), try again (Retry) or remove (Discard).
 //
 // It owns the tables job and job_period. It does not know what a job does: the
 // packages that own the work register a Handler for their kind. Nor does it
@@ -25,7 +26,8 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
-// Migrations makes the queue's tables: "migrations/0001_jobs_queue.sql".
+// Migrations makes the queue's tables: the files in "migrations". Their numbers
+// are of one order with those of domain/schema.
 //
 //go:embed migrations/*.sql
 var Migrations embed.FS
@@ -50,11 +52,15 @@ type Task struct {
 	Kind    string
 	Payload json.RawMessage
 	Attempt int // 1 in the first run
+
+	run    int64 // tells this run of the job from all others
+	report *report
 }
 
 // Handler does the work of one kind.
 type Handler struct {
-	// Run does the task. An error or a panic has it tried again later. ctx ends
+	// Run does the task. An error or a panic has it tried again later, and an
+	// error that is or wraps a Permanent one has it set aside as dead. ctx ends
 	// at the Timeout, when another node took the task over, and when the queue,
 	// stopping, has waited long enough for it.
 	Run func(ctx context.Context, t Task) error
@@ -69,6 +75,7 @@ type Options struct {
 	DrainTimeout time.Duration // how long Run waits for running tasks when its ctx ends; 0: 30 s
 	Poll         time.Duration // how often the tables are looked at; 0: 2 s
 	Lease        time.Duration // how long a task is spared from other nodes without a sign of life; 0: 30 s
+	KeepDead     time.Duration // how long a dead job is kept; 0: 30 days
 }
 
 const (
@@ -77,7 +84,25 @@ const (
 	defaultDrain       = 30 * time.Second
 	defaultPoll        = 2 * time.Second
 	defaultLease       = 30 * time.Second
+	defaultKeepDead    = 30 * 24 * time.Hour
 )
+
+// Permanent marks the failure of a task that no later attempt can mend, so that
+// its job is dead at once. It keeps the text of err, and is nil if err is.
+//
+// If the same unique job was enqueued meanwhile, the job runs once more all the
+// same: that may be the news which mends it.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+type permanentError struct{ error }
+
+// Unwrap gives the failure itself.
+func (e *permanentError) Unwrap() error { return e.error }
 
 // Queue enqueues jobs and, while Run runs, works on them.
 type Queue struct {
@@ -89,7 +114,9 @@ type Queue struct {
 
 	kinds   map[string]*kind
 	periods map[string]time.Duration
-	wake    chan struct{} // holds one token when there may be something to claim
+
+	wake     chan struct{} // holds one token when there may be something to claim
+	reported chan struct{} // holds one token when a task has said how far it is
 
 	mu      sync.Mutex
 	running map[int64]*run // by job id
@@ -107,16 +134,19 @@ func New(db *sqldb.DB, clk clock.Clock, log *slog.Logger, o Options) *Queue {
 	for _, d := range []struct {
 		value  *time.Duration
 		preset time.Duration
-	}{{&o.DrainTimeout, defaultDrain}, {&o.Poll, defaultPoll}, {&o.Lease, defaultLease}} {
+	}{{&o.DrainTimeout, defaultDrain}, {&o.Poll, defaultPoll}, {&o.Lease, defaultLease}, {&o.KeepDead, defaultKeepDead}} {
 		if *d.value <= 0 {
 			*d.value = d.preset
 		}
 	}
-	return &Queue{
+	q := &Queue{
 		db: db, clk: clk, log: log, o: o, owner: newOwner(),
 		kinds: map[string]*kind{}, periods: map[string]time.Duration{},
-		wake: make(chan struct{}, 1), running: map[int64]*run{},
+		wake: make(chan struct{}, 1), reported: make(chan struct{}, 1), running: map[int64]*run{},
 	}
+	q.Handle(kindExpire, Handler{Run: func(ctx context.Context, _ Task) error { return q.expireDead(ctx) }})
+	q.Every(kindExpire, expirePeriod)
+	return q
 }
 
 // Handle has h do the jobs of a kind on this node. It is called before Run.

@@ -412,7 +412,7 @@ func TestDead(t *testing.T) {
 		b.clk.Advance(time.Hour)
 		receive(b, attempts, "the second attempt")
 		b.eventually("the job to be dead", func(r []row) bool { return len(r) == 1 && r[0] == row{state: 2, attempt: 2, err: "failure 2"} })
-		b.clk.Advance(1000 * time.Hour)
+		b.clk.Advance(700 * time.Hour) // not so long that it is removed
 		nothing(b, attempts, "a dead job ran")
 		if !strings.Contains(b.log.String(), "level=ERROR") {
 			t.Errorf("the log does not tell of the dead job:\n%s", b.log)

@@ -1,13 +1,9 @@
 package jobs_test
 
 import (
-	"bufio"
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,7 +12,6 @@ import (
 
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/jobs"
-	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
 
@@ -279,7 +274,9 @@ func TestPeriods(t *testing.T) {
 		due := func(at time.Duration) {
 			b.t.Helper()
 			want := b.clk.Now().Add(at).UnixMicro()
-			b.eventually("the period to be set", func([]row) bool { return b.number(`SELECT COALESCE(max(next_at), 0) FROM job_period`) == want })
+			b.eventually("the period to be set", func([]row) bool {
+				return b.number(`SELECT COALESCE(max(next_at), 0) FROM job_period WHERE kind = 'sweep'`) == want
+			})
 		}
 		due(time.Hour)
 		nothing(b, ran, "ran before its first period was over")
@@ -370,76 +367,85 @@ func TestNoBusyPolling(t *testing.T) {
 	})
 }
 
-// TestKilledNode kills a process with SIGKILL while it works on a job.
-func TestKilledNode(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "test.db")
-	open := func() *bench {
-		db, err := sqldb.OpenSQLite(t.Context(), sqldb.SQLiteOptions{Path: path, Durable: true, Exclusive: true})
-		if err != nil {
+// TestLateFinishHere: a run that has lost its job is told so when the same node
+// gets the job again, and what it says afterwards does not count, although node
+// and attempt are the same in both runs.
+func TestLateFinishHere(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		q := b.queue(quick)
+		begun, finish := make(chan jobs.Task, 10), make(chan error)
+		contexts := make(chan context.Context, 10)
+		q.Handle("again", jobs.Handler{Workers: 2, Run: func(ctx context.Context, t jobs.Task) error {
+			contexts <- ctx
+			begun <- t
+			return <-finish
+		}})
+		b.run(q)
+		b.enqueue(q, jobs.Job{Kind: "again", MaxAttempts: 1})
+		task := receive(b, begun, "the first run")
+		first := <-contexts
+		b.clk.Advance(31 * time.Second) // its next sign of life is ten real seconds away
+		b.eventually("the job to be dead", func(r []row) bool { return len(r) == 1 && r[0].state == 2 })
+		b.eventually("the log to tell of it", func([]row) bool {
+			return strings.Contains(b.log.String(), "level=ERROR") && strings.Contains(b.log.String(), "last attempt")
+		})
+		if _, err := q.Retry(t.Context(), task.ID); err != nil {
 			t.Fatal(err)
 		}
-		return newBench(t, db)
-	}
-	b := open()
-	b.enqueue(jobs.New(b.db, clock.System{}, slog.New(slog.DiscardHandler), jobs.Options{}), jobs.Job{Kind: "deadly", Payload: "x"})
-	if err := b.db.Close(); err != nil {
-		t.Fatal(err)
-	}
-
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$")
-	cmd.Env = append(os.Environ(), "JOBS_CHILD="+path)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "running\n" {
-		t.Fatalf("the other process said %q, %v", line, err)
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // it was killed
-
-	b = open()
-	t.Cleanup(func() {
-		if err := b.db.Close(); err != nil {
-			t.Error(err)
+		if again := receive(b, begun, "the second run"); again.ID != task.ID || again.Attempt != 1 {
+			t.Errorf("%+v runs, want the job %d in its first attempt", again, task.ID)
 		}
+		second := <-contexts
+		receive(b, first.Done(), "the first run to be told")
+		if cause := context.Cause(first); second.Err() != nil || !strings.Contains(cause.Error(), "taken the task over") {
+			t.Errorf("told %v, and the second run %v", cause, second.Err())
+		}
+		finish <- nil
+		finish <- nil
+		b.empty()
 	})
-	if r := b.rows(); len(r) != 1 || r[0].state != 1 {
-		t.Fatalf("the killed process left %+v, want a running job", r)
-	}
-	q := jobs.New(b.db, clock.System{}, slog.New(slog.NewTextHandler(b.log, nil)), childOptions)
-	h, ran := collector()
-	q.Handle("deadly", h)
-	stop := b.run(q)
-	if got := receive(b, ran, "the job of the killed process"); got.Attempt != 2 || string(got.Payload) != `"x"` {
-		t.Errorf("ran with %s in attempt %d", got.Payload, got.Attempt)
-	}
-	b.empty()
-	stop()
 }
 
-var childOptions = jobs.Options{Poll: 5 * time.Millisecond, Lease: time.Second}
+// TestFence: a run whose row says that another one has begun changes nothing,
+// by its end, its reports or its signs of life.
+func TestFence(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		for name, end := range map[string]error{"done": nil, "failed": errors.New("boom"), "permanent": jobs.Permanent(errors.New("boom"))} {
+			q := b.queue(quick)
+			begun, finish := make(chan jobs.Task, 10), make(chan error)
+			q.Handle(name, jobs.Handler{Run: func(ctx context.Context, t jobs.Task) error {
+				begun <- t
+				err := <-finish
+				_ = t.Progress(ctx, 1, 2, "late") // it cannot fail
+				return err
+			}})
+			stop := b.run(q)
+			b.enqueue(q, jobs.Job{Kind: name})
+			receive(b, begun, "the job")
+			b.exec(`UPDATE job SET run = run + 1`)
+			finish <- end
+			stop()
+			all, err := q.List(t.Context(), jobs.Filter{})
+			if err != nil || len(all) != 1 || all[0].State != jobs.Running || all[0].Attempt != 1 || all[0].LastError != "" || all[0].Progress != nil {
+				t.Errorf("%s: the late end changed the job: %+v %v", name, all, err)
+			}
+			b.exec(`DELETE FROM job`)
+		}
 
-// TestChild is the process that TestKilledNode kills; by itself it does nothing
-// and checks nothing.
-func TestChild(t *testing.T) {
-	path, child := os.LookupEnv("JOBS_CHILD")
-	if !child {
-		return
-	}
-	db, err := sqldb.OpenSQLite(t.Context(), sqldb.SQLiteOptions{Path: path, Durable: true, Exclusive: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := jobs.New(db, clock.System{}, slog.New(slog.DiscardHandler), childOptions)
-	q.Handle("deadly", jobs.Handler{Run: func(context.Context, jobs.Task) error {
-		fmt.Println("running")
-		select {}
-	}})
-	t.Fatal(q.Run(t.Context()))
+		q := b.queue(jobs.Options{Poll: 5 * time.Millisecond, Lease: 90 * time.Millisecond})
+		begun, causes := make(chan jobs.Task, 10), make(chan error, 10)
+		q.Handle("beat", jobs.Handler{Run: func(ctx context.Context, t jobs.Task) error {
+			begun <- t
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return ctx.Err()
+		}})
+		b.run(q)
+		b.enqueue(q, jobs.Job{Kind: "beat"})
+		receive(b, begun, "the job")
+		b.exec(`UPDATE job SET run = run + 1`)
+		if cause := receive(b, causes, "the task to be stopped"); !strings.Contains(cause.Error(), "taken the task over") {
+			t.Errorf("stopped because of %v", cause)
+		}
+	})
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -15,9 +17,15 @@ import (
 // maxErrorText bounds what of an error is kept in its row, in bytes.
 const maxErrorText = 2048
 
-// newOwner names a queue. Its text is what guards its tasks, so it is not
-// guessed and not repeated.
-func newOwner() string { return rand.Text() }
+// newOwner names a queue, with the host and the process for people. Its text is
+// what guards its tasks, so it ends in what is not guessed and not repeated.
+func newOwner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown" // the rest of the name is what counts
+	}
+	return fmt.Sprintf("%s/%d/%s", storable(host, 64), os.Getpid(), rand.Text())
+}
 
 func insertJob(ctx context.Context, tx *sqldb.Tx, j Job, payload string, now time.Time) error {
 	_, err := tx.Exec(ctx, `INSERT INTO job (id, kind, unique_key, payload, state, again, attempt, max_attempts, run_at, owner, lease_until, created_at, last_error)
@@ -69,10 +77,10 @@ func claim(ctx context.Context, tx *sqldb.Tx, kind, owner string, n int, now, le
 	tasks, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (Task, error) {
 		t := Task{Kind: kind}
 		var payload string
-		err := row.Scan(&t.ID, &payload, &t.Attempt)
-		t.Payload, t.Attempt = json.RawMessage(payload), t.Attempt+1
+		err := row.Scan(&t.ID, &payload, &t.Attempt, &t.run)
+		t.Payload, t.Attempt, t.run = json.RawMessage(payload), t.Attempt+1, t.run+1
 		return t, err
-	}, `SELECT id, payload, attempt FROM job WHERE kind = $1 AND state = 0 AND run_at <= $2 ORDER BY run_at, id LIMIT $3`+tx.SkipLocked(),
+	}, `SELECT id, payload, attempt, run FROM job WHERE kind = $1 AND state = 0 AND run_at <= $2 ORDER BY run_at, id LIMIT $3`+tx.SkipLocked(),
 		kind, now.UnixMicro(), n)
 	if err != nil || len(tasks) == 0 {
 		return nil, err
@@ -81,47 +89,61 @@ func claim(ctx context.Context, tx *sqldb.Tx, kind, owner string, n int, now, le
 	for _, t := range tasks {
 		args = append(args, t.ID)
 	}
-	_, err = tx.Exec(ctx, `UPDATE job SET state = 1, attempt = attempt + 1, owner = $1, lease_until = $2 WHERE id IN `+sqldb.In(3, len(tasks)), args...)
+	_, err = tx.Exec(ctx, `UPDATE job SET state = 1, attempt = attempt + 1, run = run + 1, owner = $1, lease_until = $2,
+		progress_done = 0, progress_total = 0, progress_text = '', progress_at = 0 WHERE id IN `+sqldb.In(3, len(tasks)), args...)
 	return tasks, err
 }
 
+// expired is a job that was taken back from its owner.
+type expired struct {
+	task Task
+	dead bool
+}
+
 // expire makes the jobs wait again whose owners gave no sign of life, or sets
-// them aside if that was their last attempt. It returns how many there were.
-func expire(ctx context.Context, tx *sqldb.Tx, now time.Time) (int64, error) {
-	return tx.Exec(ctx, `UPDATE job SET owner = '', run_at = $1, last_error = $2, again = FALSE,
+// them aside if that was their last attempt.
+func expire(ctx context.Context, tx *sqldb.Tx, now time.Time) ([]expired, error) {
+	return sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (e expired, err error) {
+		return e, row.Scan(&e.task.ID, &e.task.Kind, &e.task.Attempt, &e.dead)
+	}, `UPDATE job SET owner = '', run_at = $1, last_error = $2, again = FALSE,
 			state   = CASE WHEN attempt >= max_attempts AND NOT again THEN 2 ELSE 0 END,
+			died_at = CASE WHEN attempt >= max_attempts AND NOT again THEN $1 ELSE 0 END,
 			attempt = CASE WHEN again THEN 0 ELSE attempt END
-		WHERE id IN (SELECT id FROM job WHERE state = 1 AND lease_until <= $1`+tx.SkipLocked()+`) AND state = 1 AND lease_until <= $1`,
+		WHERE id IN (SELECT id FROM job WHERE state = 1 AND lease_until <= $1`+tx.SkipLocked()+`) AND state = 1 AND lease_until <= $1
+		RETURNING id, kind, attempt, state = 2`,
 		now.UnixMicro(), "the node that ran it stopped without a word")
 }
 
 // mine is the guard that all changes to a running job carry: it is still the
-// owner's, and in the same attempt.
-const mine = ` WHERE id = $1 AND owner = $2 AND attempt = $3 AND state = 1`
+// owner's, and in the same run.
+const mine = ` WHERE id = $1 AND owner = $2 AND run = $3 AND state = 1`
 
 // complete removes a job that is done, or makes it wait again if it was
 // enqueued anew meanwhile. It returns false if the job was no longer owner's.
 func complete(ctx context.Context, tx *sqldb.Tx, t Task, owner string, now time.Time) (held, again bool, err error) {
-	n, err := tx.Exec(ctx, `DELETE FROM job`+mine+` AND NOT again`, t.ID, owner, t.Attempt)
+	n, err := tx.Exec(ctx, `DELETE FROM job`+mine+` AND NOT again`, t.ID, owner, t.run)
 	if err != nil || n == 1 {
 		return n == 1, false, err
 	}
-	n, err = tx.Exec(ctx, `UPDATE job SET state = 0, again = FALSE, attempt = 0, owner = '', last_error = '', run_at = $4`+mine,
-		t.ID, owner, t.Attempt, now.UnixMicro())
+	n, err = tx.Exec(ctx, `UPDATE job SET state = 0, again = FALSE, attempt = 0, owner = '', last_error = '', run_at = $4,
+			progress_done = 0, progress_total = 0, progress_text = '', progress_at = 0`+mine,
+		t.ID, owner, t.run, now.UnixMicro())
 	return n == 1, n == 1, err
 }
 
-// failed makes a job wait until runAt, or sets it aside as dead.
-func failed(ctx context.Context, tx *sqldb.Tx, t Task, owner, text string, runAt time.Time) (held, dead bool, err error) {
-	var state int64
+// failed makes a job wait until runAt, or sets it aside as dead, after the last
+// attempt or when no other could help.
+func failed(ctx context.Context, tx *sqldb.Tx, t Task, owner string, taskErr error, now, runAt time.Time) (held, dead bool, err error) {
+	_, permanent := errors.AsType[*permanentError](taskErr)
 	err = tx.QueryRow(ctx, `UPDATE job SET owner = '', run_at = $4, last_error = $5, again = FALSE,
-			state   = CASE WHEN attempt >= max_attempts AND NOT again THEN 2 ELSE 0 END,
-			attempt = CASE WHEN again THEN 0 ELSE attempt END`+mine+` RETURNING state`,
-		t.ID, owner, t.Attempt, runAt.UnixMicro(), errorText(text)).Scan(&state)
+			state   = CASE WHEN ($6 OR attempt >= max_attempts) AND NOT again THEN 2 ELSE 0 END,
+			died_at = CASE WHEN ($6 OR attempt >= max_attempts) AND NOT again THEN CAST($7 AS BIGINT) ELSE 0 END,
+			attempt = CASE WHEN again THEN 0 ELSE attempt END`+mine+` RETURNING state = 2`,
+		t.ID, owner, t.run, runAt.UnixMicro(), storable(taskErr.Error(), maxErrorText), permanent, now.UnixMicro()).Scan(&dead)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return false, false, nil
 	}
-	return err == nil, state == 2, err
+	return err == nil, dead, err
 }
 
 // release gives a job back that was cut off by the end of this node's work, as
@@ -129,26 +151,25 @@ func failed(ctx context.Context, tx *sqldb.Tx, t Task, owner, text string, runAt
 func release(ctx context.Context, tx *sqldb.Tx, t Task, owner string, now time.Time) error {
 	_, err := tx.Exec(ctx, `UPDATE job SET state = 0, again = FALSE, owner = '', run_at = $4,
 			attempt = CASE WHEN again THEN 0 ELSE attempt - 1 END`+mine,
-		t.ID, owner, t.Attempt, now.UnixMicro())
+		t.ID, owner, t.run, now.UnixMicro())
 	return err
 }
 
 // extend renews the leases of owner's tasks and returns those that are still
-// its own, as job id and attempt.
-func extend(ctx context.Context, tx *sqldb.Tx, owner string, ids []int64, leaseUntil time.Time) (map[int64]int, error) {
-	held := map[int64]int{}
+// its own, as job id and run.
+func extend(ctx context.Context, tx *sqldb.Tx, owner string, ids []int64, leaseUntil time.Time) (map[int64]int64, error) {
+	held := map[int64]int64{}
 	for some := range slices.Chunk(ids, 100) {
 		args := []any{leaseUntil.UnixMicro(), owner}
 		for _, id := range some {
 			args = append(args, id)
 		}
 		_, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
-			var id int64
-			var attempt int
-			err := row.Scan(&id, &attempt)
-			held[id] = attempt
+			var id, run int64
+			err := row.Scan(&id, &run)
+			held[id] = run
 			return struct{}{}, err
-		}, `UPDATE job SET lease_until = $1 WHERE owner = $2 AND state = 1 AND id IN `+sqldb.In(3, len(some))+` RETURNING id, attempt`, args...)
+		}, `UPDATE job SET lease_until = $1 WHERE owner = $2 AND state = 1 AND id IN `+sqldb.In(3, len(some))+` RETURNING id, run`, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -172,10 +193,10 @@ func claimPeriod(ctx context.Context, tx *sqldb.Tx, p periodRow, nextAt time.Tim
 	return n == 1, err
 }
 
-// errorText is an error's text as a row can hold it.
-func errorText(s string) string {
-	if len(s) > maxErrorText {
-		s = s[:maxErrorText]
+// storable is a text as a row can hold it, of up to n bytes.
+func storable(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -50,11 +51,9 @@ func (q *Queue) Run(ctx context.Context) error {
 	}
 	// Tasks and the signs of life for them go on after ctx while they drain.
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
-	beating := make(chan struct{})
-	go func() {
-		defer close(beating)
-		q.heartbeat(work)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { q.heartbeat(work) })
+	beside.Go(func() { q.writeProgress(work) })
 
 	poll := time.NewTicker(q.o.Poll)
 	defer poll.Stop()
@@ -76,7 +75,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	}()
 	inTime := wait(stopped, q.o.DrainTimeout)
 	stopWork(errStopping)
-	<-beating
+	beside.Wait()
 	if !inTime && !wait(stopped, lastGrace) {
 		return errors.New("jobs: tasks did not stop when they were told to; they will run again elsewhere when their leases run out")
 	}
@@ -160,18 +159,26 @@ func (q *Queue) turnPeriod(ctx context.Context, p periodRow, period time.Duratio
 }
 
 func (q *Queue) expire(ctx context.Context) error {
-	var n int64
+	var all []expired
 	err := q.db.Update(ctx, func(tx *sqldb.Tx) (err error) {
-		n, err = expire(ctx, tx, q.clk.Now())
-		if n > 0 {
+		all, err = expire(ctx, tx, q.clk.Now())
+		if len(all) > 0 {
 			tx.AfterCommit(q.wakeUp)
 		}
 		return err
 	})
-	if err == nil && n > 0 {
-		q.log.Warn("jobs were taken back from a node that gave no sign of life", "jobs", n)
+	if err != nil {
+		return err
 	}
-	return err
+	for _, e := range all {
+		attrs := []any{"kind", e.task.Kind, "job", e.task.ID, "attempt", e.task.Attempt}
+		if e.dead {
+			q.log.Error("a job was taken back from a node that gave no sign of life; it was its last attempt, and the job is dead", attrs...)
+		} else {
+			q.log.Warn("a job was taken back from a node that gave no sign of life", attrs...)
+		}
+	}
+	return nil
 }
 
 // start claims up to n jobs of a kind and runs them.
@@ -193,10 +200,14 @@ func (q *Queue) start(ctx, work context.Context, kind string, n int) error {
 
 func (q *Queue) startTask(work context.Context, t Task) {
 	k := q.kinds[t.Kind]
+	t.report = &report{q: q}
 	stoppable, cancel := context.WithCancelCause(work)
 	r := &run{task: t, cancel: cancel}
 	q.mu.Lock()
 	k.busy++
+	if earlier := q.running[t.ID]; earlier != nil {
+		earlier.cancel(errLost) // it lost its lease, and this node got the job again
+	}
 	q.running[t.ID] = r
 	q.mu.Unlock()
 	q.tasks.Go(func() {
@@ -231,6 +242,7 @@ func call(ctx context.Context, fn func(context.Context, Task) error, t Task) (er
 // when its lease has run out.
 func (q *Queue) finish(ctx context.Context, t Task, taskErr error) {
 	cause := context.Cause(ctx)
+	progress, news := t.report.end()
 	if errors.Is(cause, errLost) {
 		q.log.Warn("a job was taken over by another node while it ran here", "kind", t.Kind, "job", t.ID, "attempt", t.Attempt, "error", taskErr)
 		return
@@ -240,13 +252,18 @@ func (q *Queue) finish(ctx context.Context, t Task, taskErr error) {
 	var held, dead bool
 	err := q.db.Update(end, func(tx *sqldb.Tx) (err error) {
 		now := q.clk.Now()
+		if news && taskErr != nil {
+			if err := setProgress(end, tx, t, q.owner, progress); err != nil {
+				return err
+			}
+		}
 		switch {
 		case taskErr == nil:
 			held, _, err = complete(end, tx, t, q.owner, now)
 		case errors.Is(cause, errStopping):
 			held, err = true, release(end, tx, t, q.owner, now)
 		default:
-			held, dead, err = failed(end, tx, t, q.owner, taskErr.Error(), now.Add(pauseAfter(t.Attempt)))
+			held, dead, err = failed(end, tx, t, q.owner, taskErr, now, now.Add(pauseAfter(t.Attempt)))
 		}
 		return err
 	})
@@ -257,7 +274,7 @@ func (q *Queue) finish(ctx context.Context, t Task, taskErr error) {
 	case !held:
 		q.log.Warn("a job was no longer this node's when it ended", append(attrs, "job_error", taskErr)...)
 	case dead:
-		q.log.Error("a job failed for the last time and is dead", append(attrs, "error", taskErr)...)
+		q.log.Error("a job failed for good and is dead", append(attrs, "error", taskErr)...)
 	case taskErr != nil && !errors.Is(cause, errStopping):
 		q.log.Warn("a job failed and will be tried again", append(attrs, "error", taskErr)...)
 	}
@@ -287,7 +304,7 @@ func (q *Queue) heartbeat(ctx context.Context) {
 			continue
 		}
 		now := q.clk.Now()
-		var held map[int64]int
+		var held map[int64]int64
 		err := q.db.Update(ctx, func(tx *sqldb.Tx) (err error) {
 			held, err = extend(ctx, tx, q.owner, slices.Sorted(maps.Keys(tasks)), now.Add(q.o.Lease))
 			return err
@@ -305,7 +322,7 @@ func (q *Queue) heartbeat(ctx context.Context) {
 			q.log.Error("the leases of running jobs could not be renewed in time; stopping these jobs here", "error", err)
 		}
 		for id, r := range tasks {
-			if attempt, ok := held[id]; !ok || attempt != r.task.Attempt {
+			if run, ok := held[id]; !ok || run != r.task.run {
 				r.cancel(errLost)
 			}
 		}

@@ -60,7 +60,7 @@ func TestShapes(t *testing.T) {
 				}})
 			})
 			clk := &shifted{}
-			s := apptest.Start(t, apptest.Options{Clock: clk, Config: func(c *config.Config) {
+			s := apptest.Start(t, apptest.Options{Clock: clk, Work: true, Config: func(c *config.Config) {
 				change(c)
 				c.Data, c.Regions = data, []name.Region{"eu-west-1"}
 			}})

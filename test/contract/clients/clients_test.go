@@ -39,6 +39,7 @@ func TestClients(t *testing.T) {
 			{"credential-helper", credentialHelper},
 			{"schema1", schema1},
 			{"translation", translation},
+			{"create-on-push", createOnPush},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()

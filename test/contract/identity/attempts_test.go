@@ -95,7 +95,7 @@ func worded(code, message string) string {
 func groups() []group {
 	return []group{
 		tokenAttempts(), uploadAttempts(), layerAttempts(), accountAttempts(), escalationAttempts(), boundaryAttempts(), attributeAttempts(),
-		roleAttempts(), sessionAttempts(), signatureAttempts(), lockoutAttempts(), organizationAttempts(), expiryAttempts(),
+		roleAttempts(), sessionAttempts(), signatureAttempts(), lockoutAttempts(), organizationAttempts(), expiryAttempts(), templateAttempts(),
 	}
 }
 

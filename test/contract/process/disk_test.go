@@ -13,6 +13,10 @@ import (
 	"github.com/berth-registry/berth/test/contract/harness"
 )
 
+// toTheLastByte lets layers fill the disk, which is smaller than what Berth would
+// keep free of it.
+const toTheLastByte = "blobs: {min_free_bytes: 0}\n"
+
 // TestFullDisk fills the disk under the server, on a small file system of its
 // own: pushes fail and say why, what was acknowledged stays and is served, and
 // with room again everything goes on by itself.
@@ -24,7 +28,7 @@ func TestFullDisk(t *testing.T) {
 	if err := inside.Do(func() error { return os.WriteFile(ballast, make([]byte, 40<<20), 0o600) }); err != nil {
 		t.Fatal(err)
 	}
-	s := harness.Start(t, harness.Options{Namespace: inside, Data: filepath.Join(disk, "data")})
+	s := harness.Start(t, harness.Options{Namespace: inside, Data: filepath.Join(disk, "data"), Config: toTheLastByte})
 	s.CreateRepository(t, "full")
 	registry := s.Registry(t)
 	acknowledged := map[string]string{} // tag to digest
@@ -103,7 +107,7 @@ func TestDiskGetsRoom(t *testing.T) {
 	inside := harness.NewNamespace(t, false)
 	disk := t.TempDir()
 	inside.Tmpfs(t, disk, "48m")
-	s := harness.Start(t, harness.Options{Namespace: inside, Data: filepath.Join(disk, "data")})
+	s := harness.Start(t, harness.Options{Namespace: inside, Data: filepath.Join(disk, "data"), Config: toTheLastByte})
 	s.CreateRepository(t, "room")
 	registry := s.Registry(t)
 	content := harness.Random(1, 6<<20)

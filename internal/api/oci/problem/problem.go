@@ -3,7 +3,7 @@
 // codes to them, and the error document.
 //
 // It does not own the failures (domain/errs) nor the 401, which is ECR's own and
-// written by package oci.
+// written by oci/token.
 package problem
 
 import (
@@ -14,6 +14,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/oci/path"
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/quota"
 )
 
 // The error codes of the distribution specification 1.1, and the three that
@@ -39,7 +40,8 @@ const (
 	Unknown             = "UNKNOWN"
 )
 
-// Seconds after which a client may come back.
+// Seconds after which a client may come back; of a request that was throttled,
+// where the failure does not say it.
 const (
 	retryThrottled   = 1
 	retryBusy        = 1
@@ -139,6 +141,9 @@ func Of(err error, at path.Kind, quirks bool, requestID string) Problem {
 	case errs.Throttled:
 		p := as(http.StatusTooManyRequests, TooManyRequests)
 		p.Retry = retryThrottled
+		if seconds, ok := e.Detail[quota.RetryAfter].(int); ok && seconds > 0 {
+			p.Retry = seconds
+		}
 		return p
 	case errs.StorageFull:
 		return as(http.StatusInsufficientStorage, Unavailable)

@@ -13,6 +13,22 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 )
 
+// TestRetryAfter: a throttled request comes back when the failure says, else after
+// a second.
+func TestRetryAfter(t *testing.T) {
+	for err, want := range map[*errs.Error]int{
+		errs.New(errs.Throttled, "Rate exceeded"):                          1,
+		errs.New(errs.Throttled, "Rate exceeded").With("retryAfter", 7):    7,
+		errs.New(errs.Throttled, "Rate exceeded").With("retryAfter", 0):    1,
+		errs.New(errs.Throttled, "Rate exceeded").With("retryAfter", "2s"): 1,
+	} {
+		p := problem.Of(err, path.Manifest, false, "x")
+		if p.Status != http.StatusTooManyRequests || p.Code != problem.TooManyRequests || p.Retry != want {
+			t.Errorf("%v is %+v, want to retry after %d", err.Detail, p, want)
+		}
+	}
+}
+
 // TestEveryFailureHasAnAnswer walks the whole list of failure codes: each has a
 // row, only faults of ours are 500, and what the specification knows has one
 // of its codes.

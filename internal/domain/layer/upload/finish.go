@@ -6,6 +6,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -14,12 +15,15 @@ import (
 // Size is the number of bytes of the upload, this request's among them.
 func (in *Received) Size() int64 { return in.session.row.received + in.n }
 
+// Limits are the quotas that hold for the upload.
+func (in *Received) Limits() quota.Limits { return in.limits }
+
 // SmallPart says whether a part other than the last is under
 // Limits.MinPartBytes, this request's being the last if it brought bytes.
 func (in *Received) SmallPart() bool {
 	u := in.session.row
 	if in.n > 0 {
-		u.addPart(in.n, false, in.service.Limits.MinPartBytes)
+		u.addPart(in.n, false, in.limits.MinPartBytes)
 	}
 	return u.smallPart
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 )
@@ -45,6 +46,7 @@ func (e *readError) Unwrap() error { return e.cause }
 type Received struct {
 	service *Service
 	session *session
+	limits  quota.Limits
 	store   blobstore.Store
 	writer  blobstore.Writer // nil before the first byte
 	hash    hash.Hash        // the sha256 of the whole upload, from its first byte on
@@ -61,11 +63,15 @@ type Received struct {
 // errs.UploadInterrupted is returned. After every other failure the upload is
 // as it was before.
 func (s *Service) Receive(ctx context.Context, r repository.Repository, id string, c Chunk, body io.Reader) (*Received, error) {
+	limits, err := s.Quotas.RepositoryLimits(ctx, r.Registry.Account, r.Name)
+	if err != nil {
+		return nil, err
+	}
 	ctx, ses, err := s.acquire(ctx, r, id)
 	if err != nil {
 		return nil, err
 	}
-	in := &Received{service: s, session: ses, hash: sha256.New()}
+	in := &Received{service: s, session: ses, limits: limits, hash: sha256.New()}
 	if err := in.receive(ctx, c, body); err != nil {
 		in.Release(ctx)
 		return nil, err
@@ -89,7 +95,7 @@ func (in *Received) close() {
 
 func (in *Received) receive(ctx context.Context, c Chunk, body io.Reader) (err error) {
 	s, ses := in.service, in.session
-	if err := s.checkChunk(ses, c); err != nil {
+	if err := in.checkChunk(c); err != nil {
 		return err
 	}
 	if in.store, err = s.Store(ses.row.region); err != nil {
@@ -101,7 +107,7 @@ func (in *Received) receive(ctx context.Context, c Chunk, body io.Reader) (err e
 		}
 	}
 	if body != nil {
-		limit := s.Limits.MaxLayerBytes - ses.row.received
+		limit := in.limits.MaxLayerBytes - ses.row.received
 		if c.First >= 0 {
 			limit = min(limit, c.Last-c.First+1)
 		}
@@ -109,7 +115,7 @@ func (in *Received) receive(ctx context.Context, c Chunk, body io.Reader) (err e
 	}
 	switch {
 	case errors.Is(err, errTooLong) && c.First < 0:
-		err = s.tooLarge(ses)
+		err = in.tooLarge()
 	case errors.Is(err, errTooLong):
 		err = badRange(ses, c, "more bytes were sent")
 	case err == nil && c.First >= 0 && in.n != c.Last-c.First+1:
@@ -231,7 +237,7 @@ func (in *Received) keep(ctx context.Context, cut bool) error {
 	u := ses.row
 	u.mixed = s.isMixed(u)
 	u.process = s.process
-	u.addPart(in.n, cut, s.Limits.MinPartBytes)
+	u.addPart(in.n, cut, in.limits.MinPartBytes)
 	u.state, u.hashes = state, sum
 	u.expiresAt = s.Clock.Now().Add(s.Life).UnixMicro()
 	ok, err := s.guarded(ctx, ses, `UPDATE upload SET received = $3, parts = $4, last_part = $5, part_cut = $6, small_part = $7,
@@ -254,10 +260,11 @@ func (s *Service) isMixed(u row) bool {
 }
 
 // checkChunk compares the chunk with what the upload has.
-func (s *Service) checkChunk(ses *session, c Chunk) error {
+func (in *Received) checkChunk(c Chunk) error {
+	ses, limits := in.session, in.limits
 	u := ses.row
-	if c.Part && u.parts >= s.Limits.MaxLayerParts && !u.partCut {
-		return errs.New(errs.LimitExceeded, "The upload with id '%s' already has the maximum allowed number of layer parts which is '%d'", u.id, s.Limits.MaxLayerParts)
+	if c.Part && u.parts >= limits.MaxLayerParts && !u.partCut {
+		return errs.New(errs.LimitExceeded, "The upload with id '%s' already has the maximum allowed number of layer parts which is '%d'", u.id, limits.MaxLayerParts)
 	}
 	if c.First < 0 {
 		return nil
@@ -268,10 +275,10 @@ func (s *Service) checkChunk(ses *session, c Chunk) error {
 		return badRange(ses, c, fmt.Sprintf("the next byte is %d", u.received))
 	case size < 1:
 		return badRange(ses, c, "the last byte comes before the first")
-	case c.Part && size > s.Limits.MaxPartBytes:
-		return badRange(ses, c, fmt.Sprintf("a layer part has at most %d bytes", s.Limits.MaxPartBytes))
-	case size > s.Limits.MaxLayerBytes-u.received:
-		return s.tooLarge(ses)
+	case c.Part && size > limits.MaxPartBytes:
+		return badRange(ses, c, fmt.Sprintf("a layer part has at most %d bytes", limits.MaxPartBytes))
+	case size > limits.MaxLayerBytes-u.received:
+		return in.tooLarge()
 	}
 	return nil
 }
@@ -292,8 +299,8 @@ func badRange(ses *session, c Chunk, reason string) error {
 		With("lastValidByteReceived", max(ses.row.received-1, 0))
 }
 
-func (s *Service) tooLarge(ses *session) error {
-	return errs.New(errs.LayerTooLarge, "The layer of the upload with id '%s' is larger than the maximum allowed size which is '%d' bytes", ses.id, s.Limits.MaxLayerBytes)
+func (in *Received) tooLarge() error {
+	return errs.New(errs.LayerTooLarge, "The layer of the upload with id '%s' is larger than the maximum allowed size which is '%d' bytes", in.session.id, in.limits.MaxLayerBytes)
 }
 
 // piece is a buffer on its way from the body to the store.

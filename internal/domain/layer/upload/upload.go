@@ -68,7 +68,7 @@ type Config struct {
 	Objects Objects
 	Clock   clock.Clock
 	Log     *slog.Logger
-	Limits  quota.Limits
+	Quotas  quota.Source
 	// Life is how long an upload is kept after its last byte.
 	Life time.Duration
 	// DurableSuspend says that what the stores' Suspend returned for survives a
@@ -170,7 +170,7 @@ func (s *Service) Start(ctx context.Context, r repository.Repository) (Upload, e
 	}
 	now := s.Clock.Now()
 	u := row{
-		id: uuid.NewString(), repositoryID: r.ID, region: r.Registry.Region, objectKey: newObjectKey(r.Registry),
+		id: uuid.NewString(), repositoryID: r.ID, region: r.Registry.Region, objectKey: NewObjectKey(r.Registry),
 		startedAt: now.UnixMicro(), expiresAt: now.Add(s.Life).UnixMicro(),
 	}
 	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
@@ -185,9 +185,9 @@ func (s *Service) Start(ctx context.Context, r repository.Repository) (Upload, e
 	return u.public(), nil
 }
 
-// newObjectKey makes a key that no object ever had: it is not the upload's id,
+// NewObjectKey makes a key that no object ever had: it is not the upload's id,
 // which the client knows. The two digits spread the objects over directories.
-func newObjectKey(reg name.Registry) string {
+func NewObjectKey(reg name.Registry) string {
 	id := uuid.NewString()
 	return string(reg.Account) + "/" + string(reg.Region) + "/" + id[:2] + "/" + id
 }

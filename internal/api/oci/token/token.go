@@ -1,4 +1,10 @@
-package oci
+// Package token is how a client of the registry says who it is: the password of
+// an authorization token behind the user name AWS, and the answer to one who does
+// not say it.
+//
+// It does not own tokens (domain/principal), nor what their holders may do
+// (domain/authz).
+package token
 
 import (
 	"context"
@@ -12,20 +18,20 @@ import (
 	"github.com/berth-registry/berth/internal/domain/principal"
 )
 
-// Tokens verifies the password part of authorization tokens.
-type Tokens interface {
+// Verifier verifies the password part of authorization tokens.
+type Verifier interface {
 	// Verify names the principal that fetched the token. It returns
 	// errs.TokenExpired for a token past its life and errs.AccessDenied for
 	// what is no token for this region or names nobody any more.
 	Verify(ctx context.Context, password string, region name.Region) (principal.Principal, error)
 }
 
-// authorizationMessage is the header that a refusal has its encoded message in;
+// MessageHeader is the header that a refusal has its encoded message in;
 // `aws sts decode-authorization-message` opens it.
-const authorizationMessage = "X-Berth-Authorization-Message"
+const MessageHeader = "X-Berth-Authorization-Message"
 
-// encodedMessage is the encoded message of a refused permission, "" for none.
-func encodedMessage(err error) string {
+// EncodedMessage is the encoded message of a refused permission, "" for none.
+func EncodedMessage(err error) string {
 	var refusal *errs.Error
 	if !errors.As(err, &refusal) {
 		return ""
@@ -34,31 +40,31 @@ func encodedMessage(err error) string {
 	return encoded
 }
 
-// tokenUser is the user name that goes with every token.
-const tokenUser = "AWS"
+// userName is the user name that goes with every token.
+const userName = "AWS"
 
 // unauthorized refuses a request without a token that holds. Its answer is
-// challenge's, not the envelope of the other errors.
+// Challenge's, not the envelope of the other errors.
 func unauthorized() error {
 	return &problem.Problem{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: "Not Authorized"}
 }
 
-// authenticate reads `Authorization: Basic base64(AWS:password)`.
-func (a *API) authenticate(ctx context.Context, r *http.Request, region name.Region) (principal.Principal, error) {
+// Authenticate reads `Authorization: Basic base64(AWS:password)`.
+func Authenticate(ctx context.Context, tokens Verifier, r *http.Request, region name.Region) (principal.Principal, error) {
 	user, password, ok := r.BasicAuth()
-	if !ok || user != tokenUser {
+	if !ok || user != userName {
 		return principal.Principal{}, unauthorized()
 	}
-	p, err := a.c.Tokens.Verify(ctx, password, region)
+	p, err := tokens.Verify(ctx, password, region)
 	if errs.Is(err, errs.AccessDenied) {
 		return principal.Principal{}, unauthorized()
 	}
 	return p, err
 }
 
-// challenge writes the 401 word for word as ECR does: docker keys the
+// Challenge writes the 401 word for word as ECR does: docker keys the
 // credentials it asks for by the realm's host.
-func challenge(w http.ResponseWriter, base string) {
+func Challenge(w http.ResponseWriter, base string) {
 	h := w.Header()
 	h.Set("Www-Authenticate", `Basic realm="`+base+`/",service="ecr.amazonaws.com"`)
 	h.Set("Content-Type", "text/plain; charset=utf-8")

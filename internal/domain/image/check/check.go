@@ -1,10 +1,15 @@
-package image
+// Package check is the part of fsck that looks at images: that every manifest can
+// be opened, is what its digest says, and finds what it names.
+//
+// It owns nothing and changes nothing; domain/image does.
+package check
 
 import (
 	"context"
 	"fmt"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/image/manifest"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -16,7 +21,10 @@ const verifyPage = 32
 
 // stored is one manifest as Verify reads it.
 type stored struct {
-	row
+	id        int64
+	digest    name.Digest
+	mediaType string
+
 	body   []byte
 	layers int64 // blobs that the image names and the repository has not
 	images int64 // children that the image names and the repository has not
@@ -24,38 +32,41 @@ type stored struct {
 
 const (
 	verifyCount        = `SELECT count(*) FROM image`
-	verifyRepositories = `SELECT account_id, region, name FROM repository WHERE (account_id, region, name) > ($1, $2, $3) ORDER BY account_id, region, name LIMIT 1`
-	verifyImages       = `SELECT ` + rowColumns + `, m.body,
+	verifyRepositories = `SELECT id FROM repository WHERE id > $1 ORDER BY id LIMIT 1` // deleted ones that can be restored too
+	verifyImages       = `SELECT i.id, i.digest, i.media_type, m.body,
 		(SELECT count(*) FROM image_layer l WHERE l.image_id = i.id AND NOT EXISTS (SELECT 1 FROM layer h WHERE h.repository_id = i.repository_id AND h.digest = l.digest)),
 		(SELECT count(*) FROM image_child c WHERE c.image_id = i.id AND NOT EXISTS (SELECT 1 FROM image h WHERE h.repository_id = i.repository_id AND h.digest = c.digest))
 		FROM image i JOIN manifest m ON m.image_id = i.id WHERE i.repository_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3`
 )
 
+// Service checks images.
+type Service struct {
+	Durable      *sqldb.DB
+	Repositories *repository.Service
+}
+
 // Verify opens every manifest and compares it with its digest, and looks for
 // every layer and child that it names. It may run beside a serving registry.
 // The error is that of the walk itself; what is wrong goes to report.
-func (s *Service) Verify(ctx context.Context, progress func(done, total int64), report func(text string)) (done int64, err error) {
+func (s Service) Verify(ctx context.Context, progress func(done, total int64), report func(text string)) (done int64, err error) {
 	var total int64
 	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error { return tx.QueryRow(ctx, verifyCount).Scan(&total) })
 	if err != nil {
 		return 0, err
 	}
-	var account, region, repo string
-	for {
-		found := false
-		err := s.Durable.View(ctx, func(tx *sqldb.Tx) error {
-			rows, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
-				return struct{}{}, row.Scan(&account, &region, &repo)
-			}, verifyRepositories, account, region, repo)
-			found = len(rows) > 0
+	for last := int64(0); ; {
+		var next []int64
+		err := s.Durable.View(ctx, func(tx *sqldb.Tx) (err error) {
+			next, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (id int64, err error) { return id, row.Scan(&id) }, verifyRepositories, last)
 			return err
 		})
-		if err != nil || !found {
+		if err != nil || len(next) == 0 {
 			return done, err
 		}
-		r, err := s.Repositories.Get(ctx, name.Registry{Account: name.AccountID(account), Region: name.Region(region)}, name.Repository(repo))
+		last = next[0]
+		r, err := s.Repositories.Stored(ctx, last)
 		if errs.Is(err, errs.RepositoryNotFound) {
-			continue // deleted meanwhile
+			continue // removed meanwhile
 		}
 		if err != nil {
 			return done, err
@@ -66,7 +77,7 @@ func (s *Service) Verify(ctx context.Context, progress func(done, total int64), 
 	}
 }
 
-func (s *Service) verifyRepository(ctx context.Context, r repository.Repository, done *int64, progress func(), report func(string)) error {
+func (s Service) verifyRepository(ctx context.Context, r repository.Repository, done *int64, progress func(), report func(string)) error {
 	var after int64
 	for {
 		var page []stored
@@ -74,8 +85,9 @@ func (s *Service) verifyRepository(ctx context.Context, r repository.Repository,
 			var err error
 			page, err = sqldb.Collect(ctx, tx, func(scanner sqldb.Scanner) (stored, error) {
 				var one stored
-				var err error
-				one.row, err = scanRow(scanTail{scanner, []any{&one.body, &one.layers, &one.images}})
+				var digest string
+				err := scanner.Scan(&one.id, &digest, &one.mediaType, &one.body, &one.layers, &one.images)
+				one.digest = name.Digest(digest)
 				return one, err
 			}, verifyImages, r.ID, after, verifyPage)
 			return err
@@ -95,14 +107,14 @@ func (s *Service) verifyRepository(ctx context.Context, r repository.Repository,
 }
 
 // verifyOne says what is wrong with one image.
-func (s *Service) verifyOne(ctx context.Context, r repository.Repository, one stored) (wrong []string) {
+func (s Service) verifyOne(ctx context.Context, r repository.Repository, one stored) (wrong []string) {
 	if one.layers > 0 {
 		wrong = append(wrong, fmt.Sprintf("%d of its layers are missing", one.layers))
 	}
 	if one.images > 0 {
 		wrong = append(wrong, fmt.Sprintf("%d of its images are missing", one.images))
 	}
-	body, err := s.Repositories.Unseal(ctx, r, sealContext(one.digest), one.body)
+	body, err := s.Repositories.Unseal(ctx, r, image.SealContext(one.digest), one.body)
 	if err != nil {
 		return append(wrong, "its manifest cannot be opened: "+err.Error())
 	}
@@ -115,12 +127,3 @@ func (s *Service) verifyOne(ctx context.Context, r repository.Repository, one st
 	}
 	return wrong
 }
-
-// scanTail scans some columns more than its user knows of.
-type scanTail struct {
-	sqldb.Scanner
-	tail []any
-}
-
-// Scan reads the columns into dest and the last ones apart.
-func (s scanTail) Scan(dest ...any) error { return s.Scanner.Scan(append(dest, s.tail...)...) }

@@ -1,0 +1,3 @@
+package templates
+
+//go:generate go run ../../../../tools/shapegen -model ../../../../models/ecr.json -package templates -operations CreateRepositoryCreationTemplate,DeleteRepositoryCreationTemplate,DescribeRepositoryCreationTemplates,UpdateRepositoryCreationTemplate -out shapes_gen.go
