@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/app/jobsadmin"
 	"github.com/berth-registry/berth/internal/infra/jobs"
 )
 
@@ -51,7 +51,7 @@ func (c jobsList) Run(ctx context.Context, out io.Writer) error {
 	all := []jobs.Description{}
 	query := url.Values{"state": {c.State}, "kind": {c.Kind}}
 	for {
-		var page app.JobsPage
+		var page jobsadmin.Page
 		if err := admin(ctx, c.Data, http.MethodGet, "/jobs?"+query.Encode(), nil, &page); err != nil {
 			return err
 		}
@@ -258,8 +258,8 @@ func (c jobsRetry) Run(ctx context.Context, out io.Writer) error {
 	case !c.AllDead && len(c.IDs) == 0:
 		return errors.New("name the jobs by their ids (see berth jobs list), or give --all-dead")
 	}
-	var did app.JobsChanged
-	if err := admin(ctx, c.Data, http.MethodPost, "/jobs/retry", app.JobsRequest{IDs: c.IDs, AllDead: c.AllDead, Kind: c.Kind}, &did); err != nil {
+	var did jobsadmin.Changed
+	if err := admin(ctx, c.Data, http.MethodPost, "/jobs/retry", jobsadmin.Request{IDs: c.IDs, AllDead: c.AllDead, Kind: c.Kind}, &did); err != nil {
 		return err
 	}
 	if c.AllDead && len(did.Changed)+len(did.Refused) == 0 && !c.JSON {
@@ -277,8 +277,8 @@ type jobsDiscard struct {
 
 // Run removes dead jobs.
 func (c jobsDiscard) Run(ctx context.Context, out io.Writer) error {
-	var did app.JobsChanged
-	if err := admin(ctx, c.Data, http.MethodPost, "/jobs/discard", app.JobsRequest{IDs: c.IDs}, &did); err != nil {
+	var did jobsadmin.Changed
+	if err := admin(ctx, c.Data, http.MethodPost, "/jobs/discard", jobsadmin.Request{IDs: c.IDs}, &did); err != nil {
 		return err
 	}
 	return printChanged(out, c.JSON, did, "is discarded")
@@ -286,7 +286,7 @@ func (c jobsDiscard) Run(ctx context.Context, out io.Writer) error {
 
 // printChanged says what became of the jobs; those that stay as they are make
 // the error.
-func printChanged(out io.Writer, asJSON bool, did app.JobsChanged, became string) error {
+func printChanged(out io.Writer, asJSON bool, did jobsadmin.Changed, became string) error {
 	var refused []error
 	for _, r := range did.Refused {
 		refused = append(refused, errors.New(printable(r.Reason)))

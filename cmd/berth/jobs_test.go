@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/app/jobsadmin"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/jobs"
@@ -163,7 +164,7 @@ func TestJobs(t *testing.T) {
 	}
 	like(t, out, `Job `+once+` (test.once) runs as soon as a worker is free.`)
 	out, err = s.try("jobs", "discard", once, twice, "5", "--json")
-	var did app.JobsChanged
+	var did jobsadmin.Changed
 	if jsonErr := json.Unmarshal([]byte(out), &did); jsonErr != nil || err == nil || len(did.Changed) != 1 || len(did.Refused) != 2 {
 		t.Errorf("%s %v %v", out, err, jsonErr)
 	}

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/app/quotaadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
 )
@@ -31,7 +31,7 @@ type quotaList struct{ ownerFlags }
 // Run lists the quotas.
 func (c quotaList) Run(ctx context.Context, out io.Writer) error {
 	query := url.Values{"account": {string(c.Account)}, "repository": {string(c.Repository)}}
-	var list app.QuotaList
+	var list quotaadmin.List
 	if err := admin(ctx, c.Data, http.MethodGet, "/quotas?"+query.Encode(), nil, &list); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ type quotaSet struct {
 
 // Run sets a quota.
 func (c quotaSet) Run(ctx context.Context, out io.Writer) error {
-	return c.change(ctx, out, app.QuotaRequest{Do: "set", Name: c.Name, Value: c.Value})
+	return c.change(ctx, out, quotaadmin.Request{Do: "set", Name: c.Name, Value: c.Value})
 }
 
 type quotaUnset struct {
@@ -63,13 +63,13 @@ type quotaUnset struct {
 
 // Run gives a quota's own value up.
 func (c quotaUnset) Run(ctx context.Context, out io.Writer) error {
-	return c.change(ctx, out, app.QuotaRequest{Do: "unset", Name: c.Name})
+	return c.change(ctx, out, quotaadmin.Request{Do: "unset", Name: c.Name})
 }
 
 // change sends the change and prints what holds after it.
-func (c ownerFlags) change(ctx context.Context, out io.Writer, in app.QuotaRequest) error {
+func (c ownerFlags) change(ctx context.Context, out io.Writer, in quotaadmin.Request) error {
 	in.Account, in.Repository = c.Account, c.Repository
-	var list app.QuotaList
+	var list quotaadmin.List
 	if err := admin(ctx, c.Data, http.MethodPost, "/quotas", in, &list); err != nil {
 		return err
 	}

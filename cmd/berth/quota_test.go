@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/app/quotaadmin"
 )
 
 func TestQuotaCommands(t *testing.T) {
@@ -39,7 +39,7 @@ func TestQuotaCommands(t *testing.T) {
 			t.Errorf("no line like %q in\n%s", line, list)
 		}
 	}
-	var out app.QuotaList
+	var out quotaadmin.List
 	if err := json.Unmarshal([]byte(s.berth("quota", "list", "--json")), &out); err != nil || out.Account != account || len(out.Quotas) < 20 {
 		t.Errorf("as JSON: %+v, %v", out, err)
 	}

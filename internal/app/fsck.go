@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/image/check"
-	"github.com/berth-registry/berth/internal/domain/layer"
+	layercheck "github.com/berth-registry/berth/internal/domain/layer/check"
 )
 
 // FsckLine is one line of a check's report: progress, a problem, a note, or the
@@ -42,17 +42,17 @@ func (a *App) Fsck(ctx context.Context, line func(FsckLine)) {
 			line(FsckLine{What: what, Done: done, Total: total})
 		}
 	}
-	err := a.layers.Verify(ctx, layer.VerifyOptions{
+	err := a.layers.Checker().Verify(ctx, layercheck.Options{
 		Regions: a.cfg.Regions,
 		Progress: func(done, total, doneBytes, _ int64) {
 			sum.Layers, sum.Bytes = done, doneBytes
 			progress("layers", done, total)
 		},
-		Report: func(p layer.Problem) {
+		Report: func(p layercheck.Problem) {
 			switch p.Kind {
-			case layer.UploadUnfinished, layer.ObjectGarbage:
+			case layercheck.UploadUnfinished, layercheck.ObjectGarbage:
 				line(FsckLine{Note: problemText(p)})
-			case layer.ObjectMissing, layer.ObjectDamaged, layer.DigestWrong, layer.RegionUnserved, layer.ObjectUnreferenced:
+			case layercheck.ObjectMissing, layercheck.ObjectDamaged, layercheck.DigestWrong, layercheck.RegionUnserved, layercheck.ObjectUnreferenced:
 				line(FsckLine{Problem: problemText(p)})
 			}
 		},
@@ -75,7 +75,7 @@ func (a *App) Fsck(ctx context.Context, line func(FsckLine)) {
 }
 
 // problemText is a finding in one line.
-func problemText(p layer.Problem) string {
+func problemText(p layercheck.Problem) string {
 	text := fmt.Sprintf("%s: object %s in region %s, %d bytes", p.Kind, p.ObjectKey, p.Region, p.Size)
 	if p.Digest != "" {
 		text += fmt.Sprintf(", of layer %s in account %s", p.Digest, p.Account)

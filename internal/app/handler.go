@@ -33,7 +33,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 	defaultRegistry := name.Registry{Account: a.cfg.Account, Region: a.cfg.Region}
 	ecrAPI := ecr.New(ecr.Config{
 		Principals: a.principals, Entities: a.entities, Access: a.access, Registries: a.registries, Repositories: a.repositories, Layers: a.layers, Images: a.images, Storage: a.storage, Lifecycle: a.lifecycle,
-		Clock: a.clk, Limits: a.cfg.Limits.Quota(), Hosts: a.hosts, Default: defaultRegistry, SigningKey: signing,
+		Clock: a.clk, Quotas: a.quotas, Hosts: a.hosts, Default: defaultRegistry, SigningKey: signing,
 		Templates: a.templates, BlobMounting: a.cfg.BlobMounting,
 	})
 	pipeline, err := aws.New(aws.Config{

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/app/jobsadmin"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/jobs"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -75,7 +75,7 @@ func (a admin) wait(id int64, what string, ok func(jobs.Description) bool) jobs.
 
 func (a admin) jobs(query string) []jobs.Description {
 	a.t.Helper()
-	var page app.JobsPage
+	var page jobsadmin.Page
 	a.must("GET", "/jobs"+query, nil, &page)
 	return page.Jobs
 }
@@ -110,10 +110,10 @@ func TestJobAdministration(t *testing.T) {
 		t.Errorf("%+v %+v", d, d.Progress)
 	}
 	const retry, discard = "/jobs/retry", "/jobs/discard"
-	type request = app.JobsRequest
-	change := func(path string, in request) app.JobsChanged {
+	type request = jobsadmin.Request
+	change := func(path string, in request) jobsadmin.Changed {
 		t.Helper()
-		var out app.JobsChanged
+		var out jobsadmin.Changed
 		a.must("POST", path, in, &out)
 		return out
 	}
@@ -190,7 +190,7 @@ func TestManyJobs(t *testing.T) {
 	seen, pages := map[int64]bool{}, 0
 	for after := int64(0); ; pages++ {
 		status, text := a.call("GET", fmt.Sprintf("/jobs?state=dead&kind=test.a&limit=50&after=%d", after), nil, nil)
-		var page app.JobsPage
+		var page jobsadmin.Page
 		if err := json.Unmarshal([]byte(text), &page); status != 200 || err != nil {
 			t.Fatalf("%d %s %v", status, text, err)
 		}
@@ -208,8 +208,8 @@ func TestManyJobs(t *testing.T) {
 		t.Errorf("%d jobs on %d pages, want %d", len(seen), pages+1, n)
 	}
 
-	var out app.JobsChanged
-	a.must("POST", "/jobs/retry", app.JobsRequest{AllDead: true, Kind: "test.a"}, &out)
+	var out jobsadmin.Changed
+	a.must("POST", "/jobs/retry", jobsadmin.Request{AllDead: true, Kind: "test.a"}, &out)
 	if len(out.Changed) != n-1 || len(out.Refused) != 1 {
 		t.Fatalf("%d changed, refused: %+v", len(out.Changed), out.Refused)
 	}
@@ -222,17 +222,17 @@ func TestManyJobs(t *testing.T) {
 	if len(counts) != 2 || counts[0] != (jobs.Count{Kind: "test.a", Waiting: n, Dead: 1}) || counts[1] != (jobs.Count{Kind: "test.b", Dead: n}) {
 		t.Errorf("%+v", counts)
 	}
-	out = app.JobsChanged{}
-	a.must("POST", "/jobs/discard", app.JobsRequest{IDs: []int64{stays.ID, live[0].ID, 1}}, &out)
+	out = jobsadmin.Changed{}
+	a.must("POST", "/jobs/discard", jobsadmin.Request{IDs: []int64{stays.ID, live[0].ID, 1}}, &out)
 	if len(out.Changed) != 1 || out.Changed[0].ID != stays.ID || len(out.Refused) != 2 {
 		t.Errorf("%+v", out)
 	}
-	out = app.JobsChanged{}
-	a.must("POST", "/jobs/retry", app.JobsRequest{AllDead: true}, &out)
+	out = jobsadmin.Changed{}
+	a.must("POST", "/jobs/retry", jobsadmin.Request{AllDead: true}, &out)
 	if len(out.Changed) != n || len(out.Refused) != 0 {
 		t.Errorf("%d changed, refused: %+v", len(out.Changed), out.Refused)
 	}
-	if status, text := a.call("POST", "/jobs/retry", app.JobsRequest{AllDead: true}, nil); status != 200 || strings.TrimSpace(text) != `{"changed":[],"refused":[]}` {
+	if status, text := a.call("POST", "/jobs/retry", jobsadmin.Request{AllDead: true}, nil); status != 200 || strings.TrimSpace(text) != `{"changed":[],"refused":[]}` {
 		t.Errorf("%d %s", status, text)
 	}
 }

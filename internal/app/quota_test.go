@@ -12,6 +12,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/apptest"
+	"github.com/berth-registry/berth/internal/app/quotaadmin"
 	"github.com/berth-registry/berth/internal/config"
 )
 
@@ -19,7 +20,7 @@ import (
 // edges, each account by itself.
 func TestRates(t *testing.T) {
 	s, admin := startAdmin(t)
-	admin.must("POST", "/quotas", app.QuotaRequest{Do: "set", Name: "rate:DescribeRepositories", Value: "2"}, nil)
+	admin.must("POST", "/quotas", quotaadmin.Request{Do: "set", Name: "rate:DescribeRepositories", Value: "2"}, nil)
 	refused := 0
 	for range 20 {
 		_, err := s.ECR.DescribeRepositories(t.Context(), &ecr.DescribeRepositoriesInput{})
@@ -50,7 +51,7 @@ func TestRates(t *testing.T) {
 	if _, err := elsewhere.DescribeRepositories(t.Context(), &ecr.DescribeRepositoriesInput{}); err != nil {
 		t.Errorf("another region: %v", err)
 	}
-	admin.must("POST", "/quotas", app.QuotaRequest{Do: "unset", Name: "rate:DescribeRepositories"}, nil)
+	admin.must("POST", "/quotas", quotaadmin.Request{Do: "unset", Name: "rate:DescribeRepositories"}, nil)
 	for range 20 {
 		if _, err := s.ECR.DescribeRepositories(t.Context(), &ecr.DescribeRepositoriesInput{}); err != nil {
 			t.Fatal(err)

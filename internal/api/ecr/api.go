@@ -35,7 +35,7 @@ type Config struct {
 	Lifecycle    *lifecycle.Service
 	Templates    *template.Service
 	Clock        clock.Clock
-	Limits       quota.Limits
+	Quotas       quota.Source
 	Hosts        name.Hosts
 	// Default is the registry that answers on a host without a service's name.
 	Default name.Registry

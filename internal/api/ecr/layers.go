@@ -65,11 +65,15 @@ func (a *API) initiateLayerUpload(ctx context.Context, c *aws.Call, in *Initiate
 	if err != nil {
 		return nil, err
 	}
+	limits, err := a.Quotas.Limits(ctx, r.Registry.Account)
+	if err != nil {
+		return nil, err
+	}
 	u, err := a.Layers.Start(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return &InitiateLayerUploadOutput{UploadId: new(u.ID), PartSize: new(a.Limits.PartSize)}, nil
+	return &InitiateLayerUploadOutput{UploadId: new(u.ID), PartSize: new(limits.PartSize)}, nil
 }
 
 func (a *API) uploadLayerPart(ctx context.Context, c *aws.Call, in *UploadLayerPartInput) (*UploadLayerPartOutput, error) {

@@ -41,7 +41,7 @@ func (a *API) Service() aws.Service {
 		Operations: slices.Concat(
 			a.operations(), lifecycle.Operations(lifecycle.Config{Repositories: a.Repositories, Policies: a.Lifecycle, Tokens: a.tokens()}),
 			templates.Operations(templates.Config{Templates: a.Templates, Tokens: a.tokens()}),
-			settings.Operations(settings.Config{Registries: a.Registries, Tokens: a.tokens(), Mounting: a.BlobMounting}),
+			settings.Operations(settings.Config{Registries: a.Registries, Tokens: a.tokens(), Quotas: a.Quotas, Mounting: a.BlobMounting}),
 		),
 	}
 }

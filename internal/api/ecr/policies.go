@@ -2,7 +2,9 @@ package ecr
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
@@ -50,8 +52,21 @@ func (a *API) show(ctx context.Context, tx *sqldb.Tx, d *policy.Document) (*poli
 	return a.Entities.ShowPrincipals(ctx, tx, d)
 }
 
+// fits refuses a policy whose text is longer than the account's quota, which may be
+// lower than what the service model admits.
+func (a *API) fits(ctx context.Context, reg name.Registry, text string) error {
+	limits, err := a.Quotas.Limits(ctx, reg.Account)
+	if err == nil && utf8.RuneCountInString(text) > limits.PolicyChars {
+		err = errs.Parameter("policyText", fmt.Sprintf("Member must have length less than or equal to %d", limits.PolicyChars))
+	}
+	return err
+}
+
 func (a *API) setRepositoryPolicy(ctx context.Context, c *aws.Call, in *SetRepositoryPolicyInput) (*SetRepositoryPolicyOutput, error) {
 	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
+	if err := a.fits(ctx, reg, *in.PolicyText); err != nil {
+		return nil, err
+	}
 	d, err := policytext.Parse(*in.PolicyText, policy.Repository, "repository")
 	if err != nil {
 		return nil, err
@@ -92,6 +107,9 @@ func (a *API) deleteRepositoryPolicy(ctx context.Context, c *aws.Call, in *Delet
 }
 
 func (a *API) putRegistryPolicy(ctx context.Context, c *aws.Call, in *PutRegistryPolicyInput) (*PutRegistryPolicyOutput, error) {
+	if err := a.fits(ctx, c.Registry, *in.PolicyText); err != nil {
+		return nil, err
+	}
 	d, err := policytext.Parse(*in.PolicyText, policy.Registry, "registry")
 	if err != nil {
 		return nil, err

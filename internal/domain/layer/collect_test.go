@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/check"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
@@ -260,9 +261,9 @@ func TestVerify(t *testing.T) {
 		}
 		w.exec(`INSERT INTO garbage (region, object_key, due_at) VALUES ($1, 'waits', 0)`, string(testRegion))
 
-		found := map[ProblemKind][]string{}
+		found := map[check.ProblemKind][]string{}
 		var done, total, doneBytes, totalBytes int64
-		w.must(s.Verify(ctx, VerifyOptions{
+		w.must(s.Checker().Verify(ctx, check.Options{
 			Regions: []name.Region{testRegion},
 			Progress: func(a, b, c, d int64) {
 				if a != done+1 {
@@ -270,16 +271,16 @@ func TestVerify(t *testing.T) {
 				}
 				done, total, doneBytes, totalBytes = a, b, c, d
 			},
-			Report: func(p Problem) {
+			Report: func(p check.Problem) {
 				if p.Serious() != (p.Account != "") || p.Serious() != (p.Digest != "") {
 					t.Errorf("got %+v", p)
 				}
 				found[p.Kind] = append(found[p.Kind], p.ObjectKey)
 			},
 		}))
-		want := map[ProblemKind][]string{
-			ObjectMissing: {objectOf(missing)}, ObjectDamaged: {objectOf(short)}, DigestWrong: {objectOf(wrong)}, RegionUnserved: {objectOf(away)},
-			ObjectUnreferenced: {"stray"}, ObjectGarbage: {"waits"}, UploadUnfinished: {w.unfinished()},
+		want := map[check.ProblemKind][]string{
+			check.ObjectMissing: {objectOf(missing)}, check.ObjectDamaged: {objectOf(short)}, check.DigestWrong: {objectOf(wrong)}, check.RegionUnserved: {objectOf(away)},
+			check.ObjectUnreferenced: {"stray"}, check.ObjectGarbage: {"waits"}, check.UploadUnfinished: {w.unfinished()},
 		}
 		if !reflect.DeepEqual(found, want) {
 			t.Errorf("got %v\nwant %v", found, want)

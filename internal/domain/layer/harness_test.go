@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/check"
 	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
@@ -185,10 +186,10 @@ func (w *world) objects() []string {
 }
 
 // problems runs Verify.
-func (w *world) problems(s *Service) []Problem {
+func (w *world) problems(s *Service) []check.Problem {
 	w.t.Helper()
-	var found []Problem
-	w.must(s.Verify(context.Background(), VerifyOptions{Regions: []name.Region{testRegion}, Report: func(p Problem) { found = append(found, p) }}))
+	var found []check.Problem
+	w.must(s.Checker().Verify(context.Background(), check.Options{Regions: []name.Region{testRegion}, Report: func(p check.Problem) { found = append(found, p) }}))
 	return found
 }
 
@@ -196,7 +197,7 @@ func (w *world) problems(s *Service) []Problem {
 func (w *world) sound(s *Service) {
 	w.t.Helper()
 	for _, p := range w.problems(s) {
-		if p.Serious() || p.Kind == ObjectUnreferenced {
+		if p.Serious() || p.Kind == check.ObjectUnreferenced {
 			w.t.Errorf("fsck: %+v", p)
 		}
 	}

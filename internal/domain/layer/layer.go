@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/check"
 	"github.com/berth-registry/berth/internal/domain/layer/placement"
 	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -193,6 +194,11 @@ func (s *Service) storeOf(r name.Region) (blobstore.Store, error) {
 		return nil, errs.New(errs.Unavailable, "The region '%s' is not served by this deployment", r)
 	}
 	return st, nil
+}
+
+// Checker is what fsck looks at the layers with.
+func (s *Service) Checker() check.Service {
+	return check.Service{Durable: s.durable, Volatile: s.volatile, Place: s.place}
 }
 
 // place finds the store of a region, or its archive.

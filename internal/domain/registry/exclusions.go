@@ -10,10 +10,6 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
-// MaxPullExclusions bounds the principals of one registry whose pulls are not
-// recorded (ECR API reference, RegisterPullTimeUpdateExclusion).
-const MaxPullExclusions = 100
-
 // ExcludesPull says whether pulls by the principal leave an image's last pull
 // time as it is. A role that is excluded is so with all of its sessions, a user
 // with its own temporary credentials too; a federated user is neither.
@@ -48,9 +44,9 @@ func scanARN(row sqldb.Scanner) (string, error) {
 
 // ExcludePulls stops pulls by the role or user from moving the last pull time of
 // images, and returns since when. Whether the principal exists is not looked at.
-// errs.ExclusionExists when it is excluded, errs.LimitExceeded when
-// MaxPullExclusions others are.
-func (s *Service) ExcludePulls(ctx context.Context, r name.Registry, arn string) (time.Time, error) {
+// errs.ExclusionExists when it is excluded, errs.LimitExceeded when limit others
+// are (quota.Limits.PullTimeExclusions).
+func (s *Service) ExcludePulls(ctx context.Context, r name.Registry, arn string, limit int) (time.Time, error) {
 	at := s.clk.Now().UTC().Truncate(time.Millisecond)
 	err := s.changeAccess(ctx, r, func(tx *sqldb.Tx) error {
 		added, err := tx.Exec(ctx, `INSERT INTO registry_pull_exclusion (account_id, region, principal_arn, created_at) VALUES ($1, $2, $3, $4)
@@ -65,8 +61,8 @@ func (s *Service) ExcludePulls(ctx context.Context, r name.Registry, arn string)
 		if err := tx.QueryRow(ctx, `SELECT count(*) FROM registry_pull_exclusion WHERE account_id = $1 AND region = $2`, string(r.Account), string(r.Region)).Scan(&n); err != nil {
 			return err
 		}
-		if n > MaxPullExclusions {
-			return errs.New(errs.LimitExceeded, "The registry with id '%s' already has the maximum allowed number of pull time update exclusions which is '%d'", r.Account, MaxPullExclusions)
+		if n > limit {
+			return errs.New(errs.LimitExceeded, "The registry with id '%s' already has the maximum allowed number of pull time update exclusions which is '%d'", r.Account, limit)
 		}
 		return nil
 	})

@@ -34,6 +34,8 @@ func settingsWorld(t *testing.T, db *sqldb.DB) (here, there *registry.Service, c
 	return registry.New(db, clk, regions), registry.New(db, clk, regions), clk, name.Registry{Account: "111111111111", Region: "us-east-1"}
 }
 
+const maxExclusions = 100
+
 func TestPullExclusions(t *testing.T) {
 	const role, user = "arn:aws:iam::111111111111:role/team/puller", "arn:aws:iam::111111111111:user/scanner"
 	session := principal.Principal{Account: "111111111111", ARN: "arn:aws:sts::111111111111:assumed-role/puller/s", Session: &principal.Session{Kind: principal.RoleSession, RoleARN: role, Name: "s"}}
@@ -60,14 +62,14 @@ func TestPullExclusions(t *testing.T) {
 		}
 		excluded(here, reg)
 		excluded(there, reg)
-		at, err := here.ExcludePulls(ctx, reg, role)
+		at, err := here.ExcludePulls(ctx, reg, role, maxExclusions)
 		if err != nil || !at.Equal(time.UnixMicro(1_700_000_000_123_000)) {
 			t.Fatal(at, err)
 		}
 		excluded(here, reg, session)
 		clk.Advance(registry.CacheLife)
 		excluded(there, reg, session)
-		if _, err := here.ExcludePulls(ctx, reg, user); err != nil {
+		if _, err := here.ExcludePulls(ctx, reg, user, maxExclusions); err != nil {
 			t.Fatal(err)
 		}
 		excluded(here, reg, session, scanner, token)
@@ -75,7 +77,7 @@ func TestPullExclusions(t *testing.T) {
 		elsewhere.Region = "eu-west-1"
 		excluded(here, elsewhere)
 
-		if _, err := here.ExcludePulls(ctx, reg, user); !errs.Is(err, errs.ExclusionExists) ||
+		if _, err := here.ExcludePulls(ctx, reg, user, maxExclusions); !errs.Is(err, errs.ExclusionExists) ||
 			err.Error() != "The pull time update exclusion for the principal '"+user+"' already exists in the registry with id '111111111111'" {
 			t.Errorf("again: %v", err)
 		}
@@ -96,21 +98,21 @@ func TestPullExclusions(t *testing.T) {
 		clk.Advance(registry.CacheLife)
 		excluded(there, reg, scanner, token)
 
-		for i := range registry.MaxPullExclusions - 1 {
-			if _, err := here.ExcludePulls(ctx, reg, fmt.Sprintf("%s-%02d", role, i)); err != nil {
+		for i := range maxExclusions - 1 {
+			if _, err := here.ExcludePulls(ctx, reg, fmt.Sprintf("%s-%02d", role, i), maxExclusions); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := here.ExcludePulls(ctx, reg, role); !errs.Is(err, errs.LimitExceeded) {
+		if _, err := here.ExcludePulls(ctx, reg, role, maxExclusions); !errs.Is(err, errs.LimitExceeded) {
 			t.Errorf("one too many: %v", err)
 		}
-		if all, err := here.PullExclusions(ctx, reg, "", 1000); err != nil || len(all) != registry.MaxPullExclusions {
+		if all, err := here.PullExclusions(ctx, reg, "", 1000); err != nil || len(all) != maxExclusions {
 			t.Errorf("%d %v", len(all), err)
 		}
 		if err := here.IncludePulls(ctx, reg, user); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := here.ExcludePulls(ctx, reg, role); err != nil {
+		if _, err := here.ExcludePulls(ctx, reg, role, maxExclusions); err != nil {
 			t.Errorf("the last that has room: %v", err)
 		}
 	})

@@ -82,11 +82,13 @@ func TestLimits(t *testing.T) {
 		MaxLayerBytes: 5000, MaxLayerParts: 3, MinPartBytes: 100, MaxPartBytes: 3000, PartSize: 1000, ResourceTags: 2,
 	}
 	s := apptest.Start(t, apptest.Options{Config: func(c *config.Config) {
+		others := c.Limits
 		c.Limits = config.Limits{
 			RepositoriesPerRegistry: int64(limits.RepositoriesPerRegistry), ImagesPerRepository: int64(limits.ImagesPerRepository),
 			TagsPerImage: int64(limits.TagsPerImage), LayersPerImage: limits.LayersPerImage, ManifestBytes: limits.ManifestBytes,
 			MaxLayerBytes: int64(limits.MaxLayerBytes), MaxLayerParts: int64(limits.MaxLayerParts), MinPartBytes: int64(limits.MinPartBytes),
 			MaxPartBytes: int64(limits.MaxPartBytes), PartSize: int64(limits.PartSize), ResourceTags: limits.ResourceTags,
+			LifecycleRules: others.LifecycleRules, LifecyclePolicyChars: others.LifecyclePolicyChars, PolicyChars: others.PolicyChars, PullTimeExclusions: others.PullTimeExclusions,
 		}
 	}})
 	contract := target(s)

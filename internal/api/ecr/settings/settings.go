@@ -17,6 +17,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/ecr/paging"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/registry"
 )
 
@@ -24,6 +25,7 @@ import (
 type Config struct {
 	Registries *registry.Service
 	Tokens     paging.Tokens
+	Quotas     quota.Source
 	// Mounting is what BLOB_MOUNTING is while nobody has set it.
 	Mounting bool
 }
@@ -102,7 +104,11 @@ func unknown(setting string) error {
 }
 
 func (a *api) register(ctx context.Context, c *aws.Call, in *RegisterPullTimeUpdateExclusionInput) (*RegisterPullTimeUpdateExclusionOutput, error) {
-	at, err := a.Registries.ExcludePulls(ctx, c.Registry, *in.PrincipalArn)
+	limits, err := a.Quotas.Limits(ctx, c.Registry.Account)
+	if err != nil {
+		return nil, err
+	}
+	at, err := a.Registries.ExcludePulls(ctx, c.Registry, *in.PrincipalArn, limits.PullTimeExclusions)
 	if err != nil {
 		return nil, err
 	}

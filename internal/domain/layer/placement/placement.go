@@ -318,7 +318,7 @@ func (s *Service) copy(ctx context.Context, b placed, objectKey string) (o blobs
 	if h == nil {
 		return o, fmt.Errorf("the digest %s cannot be computed", b.digest)
 	}
-	if _, err := io.Copy(io.MultiWriter(w, h), interruptible{ctx, body}); err != nil {
+	if _, err := io.Copy(io.MultiWriter(w, h), whileHolds(ctx, body)); err != nil {
 		return o, err
 	}
 	if got := name.FromHash(b.digest.Algorithm(), h); got != b.digest {
@@ -327,16 +327,18 @@ func (s *Service) copy(ctx context.Context, b placed, objectKey string) (o blobs
 	return w.Commit(ctx)
 }
 
-// interruptible ends a copy with its context.
-type interruptible struct {
-	ctx  context.Context //nolint:containedctx // it lives as long as one call of copy
-	from io.Reader
-}
+// reading is a Read.
+type reading func(p []byte) (int, error)
 
-// Read reads from the object as long as the context holds.
-func (r interruptible) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.from.Read(p)
+// Read implements io.Reader.
+func (r reading) Read(p []byte) (int, error) { return r(p) }
+
+// whileHolds reads as long as the context holds.
+func whileHolds(ctx context.Context, from io.Reader) io.Reader {
+	return reading(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		return from.Read(p)
+	})
 }

@@ -1,4 +1,9 @@
-package layer
+// Package check is the part of fsck that looks at layers: that every blob can be
+// read and is what its digest says, and that every object in the stores is
+// accounted for.
+//
+// It owns nothing and changes nothing; domain/layer does.
+package check
 
 import (
 	"context"
@@ -61,8 +66,11 @@ func (p Problem) Serious() bool {
 	return true
 }
 
-// VerifyOptions are what Verify looks at and whom it tells.
-type VerifyOptions struct {
+// pageSize is how many rows or objects are looked at in one query.
+const pageSize = 200
+
+// Options are what Verify looks at and whom it tells.
+type Options struct {
 	// Regions whose stores are listed and whose blobs are read.
 	Regions []name.Region
 	// Progress is called after every blob with the blobs done and their number
@@ -72,11 +80,19 @@ type VerifyOptions struct {
 	Report func(Problem)
 }
 
+// Service checks layers.
+type Service struct {
+	// Durable keeps blobs, Volatile the upload sessions.
+	Durable, Volatile upload.Database
+	// Place gives the store of a region, or its archive.
+	Place func(r name.Region, archived bool) (blobstore.Store, error)
+}
+
 // Verify reads every blob of the registry and compares it with its digest and
 // size, then lists the stores and accounts for every object. It may run beside a
 // serving registry: what changes meanwhile is no finding. The error is that of
 // the walk itself; what is wrong with the bytes goes to Report.
-func (s *Service) Verify(ctx context.Context, o VerifyOptions) error {
+func (s Service) Verify(ctx context.Context, o Options) error {
 	if err := s.verifyBlobs(ctx, o); err != nil {
 		return err
 	}
@@ -90,10 +106,13 @@ func (s *Service) Verify(ctx context.Context, o VerifyOptions) error {
 
 // record is a row of blob as Verify needs it.
 type record struct {
-	blob
-	account name.AccountID
-	region  name.Region
-	digest  name.Digest
+	id, size  int64
+	objectKey string
+	seal      []byte
+	archived  bool
+	account   name.AccountID
+	region    name.Region
+	digest    name.Digest
 }
 
 func scanRecord(row sqldb.Scanner) (record, error) {
@@ -104,9 +123,9 @@ func scanRecord(row sqldb.Scanner) (record, error) {
 	return b, err
 }
 
-func (s *Service) verifyBlobs(ctx context.Context, o VerifyOptions) error {
+func (s Service) verifyBlobs(ctx context.Context, o Options) error {
 	var total, totalBytes, done, doneBytes, last int64
-	err := s.durable.View(ctx, func(tx *sqldb.Tx) error {
+	err := s.Durable.View(ctx, func(tx *sqldb.Tx) error {
 		return tx.QueryRow(ctx, `SELECT count(*), CAST(COALESCE(sum(size), 0) AS BIGINT) FROM blob`).Scan(&total, &totalBytes)
 	})
 	if err != nil {
@@ -114,7 +133,7 @@ func (s *Service) verifyBlobs(ctx context.Context, o VerifyOptions) error {
 	}
 	for {
 		var page []record
-		err := s.durable.View(ctx, func(tx *sqldb.Tx) error {
+		err := s.Durable.View(ctx, func(tx *sqldb.Tx) error {
 			var err error
 			page, err = sqldb.Collect(ctx, tx, scanRecord, `SELECT id, account_id, region, digest, size, object_key, seal, archived FROM blob
 				WHERE id > $1 ORDER BY id LIMIT $2`, last, pageSize)
@@ -141,9 +160,9 @@ func (s *Service) verifyBlobs(ctx context.Context, o VerifyOptions) error {
 }
 
 // verifyBlob reads one blob.
-func (s *Service) verifyBlob(ctx context.Context, o VerifyOptions, b record) error {
+func (s Service) verifyBlob(ctx context.Context, o Options, b record) error {
 	p := Problem{Region: b.region, Account: b.account, Digest: b.digest, ObjectKey: b.objectKey, Size: b.size}
-	store, unserved := s.place(b.region, b.archived)
+	store, unserved := s.Place(b.region, b.archived)
 	if unserved != nil || !slices.Contains(o.Regions, b.region) {
 		p.Kind = RegionUnserved
 		o.Report(p)
@@ -156,7 +175,7 @@ func (s *Service) verifyBlob(ctx context.Context, o VerifyOptions, b record) err
 		return nil
 	}
 	n := counter{to: h}
-	err := s.reread(ctx, store, blobstore.Object{Key: b.objectKey, Size: b.size, Seal: b.seal}, &n)
+	err := reread(ctx, store, blobstore.Object{Key: b.objectKey, Size: b.size, Seal: b.seal}, &n)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -173,15 +192,26 @@ func (s *Service) verifyBlob(ctx context.Context, o VerifyOptions, b record) err
 	p.Cause = err
 	// A blob that was collected or moved meanwhile is no finding.
 	var there bool
-	err = s.durable.View(ctx, func(tx *sqldb.Tx) error {
-		var err error
-		there, err = exists(ctx, tx, `SELECT 1 FROM blob WHERE id = $1 AND object_key = $2`, b.id, b.objectKey)
+	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
+		var n int64
+		err := tx.QueryRow(ctx, `SELECT count(*) FROM blob WHERE id = $1 AND object_key = $2`, b.id, b.objectKey).Scan(&n)
+		there = n > 0
 		return err
 	})
 	if err == nil && there {
 		o.Report(p)
 	}
 	return err
+}
+
+// reread copies a finished object's bytes to w.
+func reread(ctx context.Context, store blobstore.Store, obj blobstore.Object, w io.Writer) error {
+	body, err := store.Open(ctx, obj, 0, -1)
+	if err != nil {
+		return upload.StoreError(err)
+	}
+	_, err = io.Copy(w, struct{ io.Reader }{body})
+	return errors.Join(upload.StoreError(err), body.Close())
 }
 
 // counter counts what it passes on.
@@ -197,22 +227,22 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 // verifyStore lists a region's store and its archive and accounts for every object.
-func (s *Service) verifyStore(ctx context.Context, o VerifyOptions, region name.Region) error {
-	store, err := s.storeOf(region)
+func (s Service) verifyStore(ctx context.Context, o Options, region name.Region) error {
+	store, err := s.Place(region, false)
 	if err != nil {
 		return err
 	}
 	if err := s.verifyObjects(ctx, o, region, store); err != nil {
 		return err
 	}
-	archive, err := s.place(region, true)
+	archive, err := s.Place(region, true)
 	if err != nil {
 		return nil // there is none
 	}
 	return s.verifyObjects(ctx, o, region, archive)
 }
 
-func (s *Service) verifyObjects(ctx context.Context, o VerifyOptions, region name.Region, store blobstore.Store) error {
+func (s Service) verifyObjects(ctx context.Context, o Options, region name.Region, store blobstore.Store) error {
 	page := make([]blobstore.Info, 0, pageSize)
 	flush := func() error {
 		defer func() { page = page[:0] }()
@@ -234,7 +264,7 @@ func (s *Service) verifyObjects(ctx context.Context, o VerifyOptions, region nam
 // account finds out what the objects are for. The rows are asked for in the
 // order in which an object wanders through them, each after the listing, so
 // that one that moves on meanwhile is found further on.
-func (s *Service) account(ctx context.Context, o VerifyOptions, region name.Region, store blobstore.Store, page []blobstore.Info) error {
+func (s Service) account(ctx context.Context, o Options, region name.Region, store blobstore.Store, page []blobstore.Info) error {
 	if len(page) == 0 {
 		return nil
 	}
@@ -242,15 +272,15 @@ func (s *Service) account(ctx context.Context, o VerifyOptions, region name.Regi
 	for i, info := range page {
 		objectKeys[i] = info.Key
 	}
-	uploads, err := namedIn(ctx, s.volatile, "upload", objectKeys)
+	uploads, err := namedIn(ctx, s.Volatile, "upload", objectKeys)
 	if err != nil {
 		return err
 	}
-	blobs, err := namedIn(ctx, s.durable, "blob", objectKeys)
+	blobs, err := namedIn(ctx, s.Durable, "blob", objectKeys)
 	if err != nil {
 		return err
 	}
-	garbage, err := namedIn(ctx, s.durable, "garbage", objectKeys)
+	garbage, err := namedIn(ctx, s.Durable, "garbage", objectKeys)
 	if err != nil {
 		return err
 	}
@@ -269,7 +299,7 @@ func (s *Service) account(ctx context.Context, o VerifyOptions, region name.Regi
 				return err
 			}
 			if !gone { // a copy goes from the garbage to its blob
-				blobs, err = namedIn(ctx, s.durable, "blob", []any{info.Key})
+				blobs, err = namedIn(ctx, s.Durable, "blob", []any{info.Key})
 				gone = blobs[info.Key]
 			}
 			if err != nil {
