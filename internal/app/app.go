@@ -141,7 +141,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 // buildServices wires the domain, once.
 func (a *App) buildServices() (err error) {
 	limits := a.cfg.Limits.Quota()
-	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{DrainTimeout: time.Duration(a.cfg.DrainTimeout)})
+	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{DrainTimeout: time.Duration(a.cfg.DrainTimeout), Alone: true})
 	a.trail = audit.NewTrail(a.durable, a.log)
 	a.quotas = a.buildQuotas()
 	if a.principals, err = principal.New(a.durable, a.keys, a.clk); err != nil {
@@ -191,6 +191,10 @@ func (a *App) buildServices() (err error) {
 	a.lifecycle = lifecycle.New(lifecycle.Config{
 		Durable: a.durable, Repositories: a.repositories, Images: a.images, Storage: a.storage, Outbox: a.outbox,
 		Clock: a.clk, Log: a.log, Jobs: a.queue, Quotas: a.quotas, Delay: time.Duration(a.cfg.LifecycleDelay),
+		OptionsTx: func(ctx context.Context, tx *sqldb.Tx, repositoryID int64) (lifecycle.Options, error) {
+			set, err := repository.SettingsTx(ctx, tx, repositoryID)
+			return lifecycle.Options{Extended: set.LifecycleExtended, MultiArch: set.LifecycleMultiArch}, err
+		},
 	})
 	a.maintain()
 	return nil

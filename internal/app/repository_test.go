@@ -463,3 +463,38 @@ func TestTokenLife(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestSettingsOfLifecycles: the settings reach lifecycle policies, and what these
+// delete is kept.
+func TestSettingsOfLifecycles(t *testing.T) {
+	s, a, clk := startClocked(t)
+	ctx := t.Context()
+	s.CreateRepository(t, "app")
+	target := repositoryadmin.Target{Repository: "app"}
+	policy := `{"rules":[{"rulePriority":1,"selection":{"tagStatus":"tagged","tagPatternList":["v*"]},"action":{"type":"retain"}},
+		{"rulePriority":2,"selection":{"tagStatus":"any","countType":"sinceImagePushed","countUnit":"days","countNumber":1},"action":{"type":"expire"}}]}`
+	put := func() error {
+		_, err := s.ECR.PutLifecyclePolicy(ctx, &ecr.PutLifecyclePolicyInput{RepositoryName: aws.String("app"), LifecyclePolicyText: &policy})
+		return err
+	}
+	var invalid *types.InvalidParameterException
+	if err := put(); !errors.As(err, &invalid) {
+		t.Errorf("the extended grammar without the setting: %v", err)
+	}
+	a.must("POST", "/repositories/settings", repositoryadmin.SettingRequest{Target: target, Do: "set", Name: "lifecycle-extended", Value: "true"}, nil)
+	a.must("POST", "/repositories/settings", repositoryadmin.SettingRequest{Target: target, Do: "set", Name: "recovery-window", Value: "30d"}, nil)
+	if err := put(); err != nil {
+		t.Fatal(err)
+	}
+	kept := apptest.PushImage(t, s.URL, s.Authorization(t), "app", "v1", nil, []byte("kept"))
+	gone := apptest.PushImage(t, s.URL, s.Authorization(t), "app", "old", nil, []byte("gone"))
+	clk.Advance(49 * time.Hour)
+	var page repositoryadmin.Page
+	eventually(t, clk, "nothing expires", func() bool {
+		a.must("POST", "/repositories/deleted/list", repositoryadmin.ListRequest{Target: target, Images: true}, &page)
+		return len(page.Entries) > 0
+	})
+	if len(page.Entries) != 1 || string(page.Entries[0].Digest) != gone.String() || !pulls(t, s, "app", kept.String()) {
+		t.Errorf("%+v", page)
+	}
+}

@@ -76,6 +76,9 @@ type Options struct {
 	Poll         time.Duration // how often the tables are looked at; 0: 2 s
 	Lease        time.Duration // how long a task is spared from other nodes without a sign of life; 0: 30 s
 	KeepDead     time.Duration // how long a dead job is kept; 0: 30 days
+	// Alone says that no other node can be on the database: what ran when this one
+	// starts, was cut off, and is taken back without waiting for its lease.
+	Alone bool
 }
 
 const (

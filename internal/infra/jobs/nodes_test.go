@@ -449,3 +449,31 @@ func TestFence(t *testing.T) {
 		}
 	})
 }
+
+// A node that is alone on its database does not wait for the leases of the one
+// that was killed before it.
+func TestAlone(t *testing.T) {
+	each(t, func(t *testing.T, b *bench) {
+		dead := b.queue(quick)
+		started, never := make(chan struct{}), make(chan struct{})
+		dead.Handle("work", jobs.Handler{Run: func(context.Context, jobs.Task) error {
+			close(started)
+			<-never
+			return nil
+		}})
+		b.enqueue(dead, jobs.Job{Kind: "work"})
+		stop := b.run(dead)
+		receive(b, started, "the job to start")
+		defer func() { close(never); stop() }()
+
+		o := quick
+		o.Alone = true
+		next := b.queue(o)
+		h, ran := collector()
+		next.Handle("work", h)
+		b.run(next)
+		if got := receive(b, ran, "the job of the node before"); got.Attempt != 2 {
+			t.Errorf("attempt %d", got.Attempt)
+		}
+	})
+}

@@ -114,6 +114,13 @@ func expire(ctx context.Context, tx *sqldb.Tx, now time.Time) ([]expired, error)
 		now.UnixMicro(), "the node that ran it stopped without a word")
 }
 
+// endLeases ends the leases of all running jobs, which the next look at the queue
+// then takes back.
+func endLeases(ctx context.Context, tx *sqldb.Tx) error {
+	_, err := tx.Exec(ctx, `UPDATE job SET lease_until = 0 WHERE state = 1`)
+	return err
+}
+
 // mine is the guard that all changes to a running job carry: it is still the
 // owner's, and in the same run.
 const mine = ` WHERE id = $1 AND owner = $2 AND run = $3 AND state = 1`

@@ -43,7 +43,11 @@ type run struct {
 // left and gives them back. It returns an error if one did not stop even then;
 // other nodes get that one when its lease runs out.
 func (q *Queue) Run(ctx context.Context) error {
-	if err := q.startPeriods(ctx); err != nil {
+	err := q.startPeriods(ctx)
+	if err == nil && q.o.Alone {
+		err = q.db.Update(ctx, func(tx *sqldb.Tx) error { return endLeases(ctx, tx) })
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
