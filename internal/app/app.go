@@ -140,7 +140,6 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 
 // buildServices wires the domain, once.
 func (a *App) buildServices() (err error) {
-	limits := a.cfg.Limits.Quota()
 	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{DrainTimeout: time.Duration(a.cfg.DrainTimeout), Alone: true})
 	a.trail = audit.NewTrail(a.durable, a.log)
 	a.quotas = a.buildQuotas()
@@ -149,7 +148,7 @@ func (a *App) buildServices() (err error) {
 	}
 	a.registries = registry.New(a.durable, a.clk, a.cfg.Regions)
 	a.repositories = repository.New(repository.Config{
-		DB: a.durable, Clock: a.clk, Registries: a.registries, Keys: a.keys, Limits: limits,
+		DB: a.durable, Clock: a.clk, Registries: a.registries, Keys: a.keys, Quotas: a.quotas,
 		Sealing: a.cfg.Blobs.Encryption == "berth",
 	})
 	if err := a.buildIdentity(); err != nil {

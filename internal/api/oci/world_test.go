@@ -104,7 +104,7 @@ func newWorld(t *testing.T, change func(*oci.Config)) *world {
 	store, limits := memory.New(), quota.Default()
 	registries := registry.New(durable, w.clock, []name.Region{region})
 	w.repositories = repository.New(repository.Config{
-		DB: durable, Clock: w.clock, Registries: registries, Keys: ring, Limits: limits, Sealing: true,
+		DB: durable, Clock: w.clock, Registries: registries, Keys: ring, Quotas: quota.Fixed(limits), Sealing: true,
 	})
 	w.registries = registries
 	entities := entity.New(w.principals)

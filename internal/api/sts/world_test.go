@@ -121,7 +121,7 @@ func newWorld(t *testing.T) *world {
 	registries := registry.New(db, clk, []name.Region{region})
 	w.access, err = authz.New(authz.Config{
 		Principals: w.principals, Entities: w.entities, Registries: registries, Keys: ring, Clock: clk,
-		Repositories: repository.New(repository.Config{DB: db, Clock: clk, Registries: registries, Keys: ring, Limits: quota.Default()}),
+		Repositories: repository.New(repository.Config{DB: db, Clock: clk, Registries: registries, Keys: ring, Quotas: quota.Fixed(quota.Default())}),
 	})
 	w.must(err)
 	api := sts.New(sts.Config{

@@ -54,7 +54,7 @@ func newWorld(t testing.TB, db *sqldb.DB) *world {
 	registries := registry.New(db, w.clk, []name.Region{region, "eu-west-1"})
 	w.Service, err = authz.New(authz.Config{
 		Principals: principals, Entities: entity.New(principals), Registries: registries, Keys: ring, Clock: w.clk,
-		Repositories: repository.New(repository.Config{DB: db, Clock: w.clk, Registries: registries, Keys: ring, Limits: quota.Default()}),
+		Repositories: repository.New(repository.Config{DB: db, Clock: w.clk, Registries: registries, Keys: ring, Quotas: quota.Fixed(quota.Default())}),
 	})
 	w.must(err)
 	_, err = w.Repositories.Create(ctx, repository.Create{Registry: reg(ours), Name: "app", Mutability: repository.Mutability{Setting: repository.Mutable}, Tags: map[string]string{"Stage": "prod"}})

@@ -24,7 +24,7 @@ func TestManifestsAreSealed(t *testing.T) {
 		w := open(t, db, nil)
 		ring, err := keyring.Open(filepath.Join(t.TempDir(), "keyring.json"), w.clk)
 		w.must(err)
-		w.repositories = repository.New(repository.Config{DB: db, Clock: w.clk, Limits: quota.Default(), Keys: ring, Sealing: true,
+		w.repositories = repository.New(repository.Config{DB: db, Clock: w.clk, Quotas: quota.Fixed(quota.Default()), Keys: ring, Sealing: true,
 			Registries: domainregistry.New(db, w.clk, []name.Region{registry.Region})})
 		w.config.Repositories = w.repositories
 		w.Service = image.New(w.config)

@@ -131,7 +131,7 @@ func open(t testing.TB, db *sqldb.DB, change func(*image.Config)) *world {
 	w.must(db.Migrate(t.Context(), "schema_version", schema.Durable()...))
 	w.exec(`INSERT INTO account (id, name, created_at) VALUES ($1, 'test', 0)`, string(registry.Account))
 	w.exec(`INSERT INTO registry (account_id, region, repositories, created_at) VALUES ($1, $2, 0, 0)`, string(registry.Account), string(registry.Region))
-	w.repositories = repository.New(repository.Config{DB: db, Clock: w.clk, Limits: quota.Default()})
+	w.repositories = repository.New(repository.Config{DB: db, Clock: w.clk, Quotas: quota.Fixed(quota.Default())})
 	signer, err := manifest.NewSigner(bytes.Repeat([]byte("seed"), 12))
 	w.must(err)
 	w.config = image.Config{

@@ -58,7 +58,7 @@ func newWorld(t testing.TB, durable, volatile *sqldb.DB, store blobstore.Store) 
 	// Small numbers, so that the limits can be met: parts of 5 to 20 bytes.
 	w.limits.MinPartBytes, w.limits.MaxPartBytes, w.limits.MaxLayerParts = 5, 20, 4
 	w.limits.MaxLayerBytes = 8 << 20
-	w.repositories = repository.New(repository.Config{DB: durable, Clock: w.clock, Limits: w.limits})
+	w.repositories = repository.New(repository.Config{DB: durable, Clock: w.clock, Quotas: w})
 	w.must(durable.Migrate(t.Context(), "schema_version", schema.Durable()...))
 	w.must(volatile.Migrate(t.Context(), "schema_version_volatile", schema.Volatile()...))
 	w.exec(`INSERT INTO account (id, name, created_at) VALUES ($1, 'test', 0)`, string(testAccount))

@@ -298,7 +298,7 @@ func (s *Service) sweep(ctx context.Context) error {
 		err := s.Durable.Update(ctx, func(tx *sqldb.Tx) error {
 			var err error
 			page, err = sqldb.Collect(ctx, tx, scanTarget, `SELECT r.id, r.account_id, r.region, r.name FROM lifecycle_policy p JOIN repository r ON r.id = p.repository_id
-				WHERE p.evaluated_at <= $1 AND p.repository_id > $2 ORDER BY p.repository_id LIMIT $3`, before, after, sweepPage)
+				WHERE p.evaluated_at <= $1 AND p.repository_id > $2 AND r.deleted_at = 0 ORDER BY p.repository_id LIMIT $3`, before, after, sweepPage)
 			if err != nil {
 				return err
 			}

@@ -46,7 +46,7 @@ func newWorld(t testing.TB, db *sqldb.DB) *world {
 	w := &world{TB: t, db: db, clk: clock.NewFake(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))}
 	w.must(db.Migrate(ctx, "schema_version", schema.Durable()...))
 	log := slog.New(slog.DiscardHandler)
-	repositories := repository.New(repository.Config{DB: db, Clock: w.clk, Limits: quota.Default()})
+	repositories := repository.New(repository.Config{DB: db, Clock: w.clk, Quotas: quota.Fixed(quota.Default())})
 	w.exec(`INSERT INTO account (id, name, created_at) VALUES ($1, 'test', 0)`, string(testRegistry.Account))
 	w.exec(`INSERT INTO registry (account_id, region, repositories, created_at) VALUES ($1, $2, 0, 0)`, string(testRegistry.Account), string(testRegistry.Region))
 	w.exec(`INSERT INTO repository (id, account_id, region, name, created_at, tag_mutability, mutability_filters, scan_on_push, encryption, kms_key, key_id, data_key, images)

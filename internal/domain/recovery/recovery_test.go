@@ -73,7 +73,7 @@ func open(t testing.TB, db *sqldb.DB) *world {
 	w.must(err)
 	w.must(principals.EnsureAccount(ctx, reg.Account))
 	w.repositories = repository.New(repository.Config{
-		DB: db, Clock: w.clk, Registries: registry.New(db, w.clk, []name.Region{reg.Region}), Keys: ring, Limits: quota.Default(), Sealing: true,
+		DB: db, Clock: w.clk, Registries: registry.New(db, w.clk, []name.Region{reg.Region}), Keys: ring, Quotas: quota.Fixed(quota.Default()), Sealing: true,
 	})
 	store, archive := memory.New(), memory.New()
 	w.layers = layer.New(layer.Config{

@@ -128,11 +128,18 @@ func (s *Service) Overdue(ctx context.Context, after int64, limit int) ([]int64,
 // errs.RepositoryNotFound when there is no deleted repository with the number;
 // errs.RepositoryExists when the name is taken; errs.LimitExceeded.
 func (s *Service) Undelete(ctx context.Context, id int64, as name.Repository) (Repository, error) {
-	var r Repository
+	r, err := s.Stored(ctx, id)
+	if err != nil {
+		return Repository{}, err
+	}
+	limits, err := s.Quotas.Limits(ctx, r.Registry.Account)
+	if err != nil {
+		return Repository{}, err
+	}
 	exists := func() error {
 		return errs.New(errs.RepositoryExists, "The repository with name '%s' already exists in the registry with id '%s'. Restore the deleted one under another name.", r.Name, r.Registry.Account)
 	}
-	err := s.update(ctx, func(tx *sqldb.Tx) error {
+	err = s.update(ctx, func(tx *sqldb.Tx) error {
 		var err error
 		if r, err = s.LockStored(ctx, tx, id); err != nil {
 			return err
@@ -157,8 +164,8 @@ func (s *Service) Undelete(ctx context.Context, id int64, as name.Repository) (R
 		if err != nil {
 			return err
 		}
-		if count > s.Limits.RepositoriesPerRegistry {
-			return errs.New(errs.LimitExceeded, "The registry with id '%s' already has the maximum allowed number of repositories which is '%d'", r.Registry.Account, s.Limits.RepositoriesPerRegistry)
+		if count > limits.RepositoriesPerRegistry {
+			return errs.New(errs.LimitExceeded, "The registry with id '%s' already has the maximum allowed number of repositories which is '%d'", r.Registry.Account, limits.RepositoriesPerRegistry)
 		}
 		return s.accessChangedTx(ctx, tx, r)
 	})

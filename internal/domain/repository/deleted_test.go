@@ -10,6 +10,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/policy"
+	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
@@ -214,7 +215,7 @@ func TestWithoutAWindow(t *testing.T) {
 
 func TestUndeleteAtTheLimit(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
-		w, ctx := open(t, db, func(c *repository.Config) { c.Limits.RepositoriesPerRegistry = 1 }), t.Context()
+		w, ctx := open(t, db, func(c *repository.Config) { c.Quotas = limits(func(l *quota.Limits) { l.RepositoriesPerRegistry = 1 }) }), t.Context()
 		r := w.windowed(t, "app")
 		if _, err := w.Delete(ctx, reg, "app", false, nothing); err != nil {
 			t.Fatal(err)

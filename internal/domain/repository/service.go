@@ -29,7 +29,7 @@ type Config struct {
 	Clock      clock.Clock
 	Registries *registry.Service
 	Keys       keys.Manager
-	Limits     quota.Limits
+	Quotas     quota.Source
 	// Sealing says whether manifests are sealed at rest; off only where the
 	// operator has said that the disks are encrypted already.
 	Sealing bool
@@ -119,7 +119,11 @@ func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 	if err := c.Mutability.Validate(); err != nil {
 		return Repository{}, err
 	}
-	if err := s.CheckTags(c.Tags); err != nil {
+	limits, err := s.Quotas.Limits(ctx, c.Registry.Account)
+	if err != nil {
+		return Repository{}, err
+	}
+	if err := CheckTags(c.Tags, limits.ResourceTags); err != nil {
 		return Repository{}, err
 	}
 	encryption, err := s.resolveEncryption(ctx, c.Registry, c.Encryption)
@@ -159,8 +163,8 @@ func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 		if err != nil {
 			return err
 		}
-		if count > s.Limits.RepositoriesPerRegistry {
-			return errs.New(errs.LimitExceeded, "The registry with id '%s' already has the maximum allowed number of repositories which is '%d'", c.Registry.Account, s.Limits.RepositoriesPerRegistry)
+		if count > limits.RepositoriesPerRegistry {
+			return errs.New(errs.LimitExceeded, "The registry with id '%s' already has the maximum allowed number of repositories which is '%d'", c.Registry.Account, limits.RepositoriesPerRegistry)
 		}
 		s.forgetAccessAfter(tx, r)
 		if c.Policy != nil {
@@ -376,7 +380,11 @@ func tagsTx(ctx context.Context, tx *sqldb.Tx, id int64) (map[string]string, err
 // SetTags adds the tags, overwriting those with the same keys. It returns
 // errs.InvalidResourceTag and errs.TooManyResourceTags.
 func (s *Service) SetTags(ctx context.Context, r Repository, tags map[string]string) error {
-	if err := s.CheckTags(tags); err != nil {
+	limits, err := s.Quotas.Limits(ctx, r.Registry.Account)
+	if err != nil {
+		return err
+	}
+	if err := CheckTags(tags, limits.ResourceTags); err != nil {
 		return err
 	}
 	return s.update(ctx, func(tx *sqldb.Tx) error {
@@ -398,8 +406,8 @@ func (s *Service) SetTags(ctx context.Context, r Repository, tags map[string]str
 		if err := tx.QueryRow(ctx, `SELECT count(*) FROM repository_tag WHERE repository_id = $1`, r.ID).Scan(&n); err != nil {
 			return err
 		}
-		if n > s.Limits.ResourceTags {
-			return tooManyTags(s.Limits.ResourceTags)
+		if n > limits.ResourceTags {
+			return tooManyTags(limits.ResourceTags)
 		}
 		return s.accessChangedTx(ctx, tx, locked)
 	})
@@ -446,11 +454,11 @@ var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 // whatever writing.
 func reserved(text string) bool { return strings.HasPrefix(strings.ToLower(text), "aws:") }
 
-// CheckTags holds the tags of one repository to their limits.
+// CheckTags holds the tags of one repository to their limits, limit the number of them.
 // errs.InvalidResourceTag and errs.TooManyResourceTags.
-func (s *Service) CheckTags(tags map[string]string) error {
-	if len(tags) > s.Limits.ResourceTags {
-		return tooManyTags(s.Limits.ResourceTags)
+func CheckTags(tags map[string]string, limit int) error {
+	if len(tags) > limit {
+		return tooManyTags(limit)
 	}
 	if err := alike(slices.Collect(maps.Keys(tags)), nil); err != nil {
 		return err

@@ -55,7 +55,7 @@ func open(t *testing.T, db *sqldb.DB, change func(*repository.Config)) world {
 	if err := principals.EnsureAccount(ctx, reg.Account); err != nil {
 		t.Fatal(err)
 	}
-	c := repository.Config{DB: db, Clock: clk, Keys: ring, Limits: quota.Default(), Sealing: true,
+	c := repository.Config{DB: db, Clock: clk, Keys: ring, Quotas: quota.Fixed(quota.Default()), Sealing: true,
 		Registries: registry.New(db, clk, []name.Region{reg.Region, other.Region})}
 	if change != nil {
 		change(&c)
@@ -175,9 +175,18 @@ func TestListPages(t *testing.T) {
 	})
 }
 
+// limits are ECR's but for what change does.
+func limits(change func(*quota.Limits)) quota.Source {
+	l := quota.Default()
+	change(&l)
+	return quota.Fixed(l)
+}
+
 func TestLimits(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
-		w, ctx := open(t, db, func(c *repository.Config) { c.Limits.RepositoriesPerRegistry, c.Limits.ResourceTags = 2, 2 }), t.Context()
+		w, ctx := open(t, db, func(c *repository.Config) {
+			c.Quotas = limits(func(l *quota.Limits) { l.RepositoriesPerRegistry, l.ResourceTags = 2, 2 })
+		}), t.Context()
 		var wg sync.WaitGroup
 		results := make([]error, 8)
 		for i := range results {

@@ -150,7 +150,7 @@ func TestSettingValues(t *testing.T) {
 	if !errs.Is(err, errs.InvalidResourceTag) || !strings.Contains(err.Error(), "the settings are deletion-protection, recovery-window, lifecycle-extended, lifecycle-multi-arch") {
 		t.Error(err)
 	}
-	if err := w.CheckTags(map[string]string{"berth": "x", "Berth-team": "y", "x:berth:z": "1"}); err != nil {
+	if err := repository.CheckTags(map[string]string{"berth": "x", "Berth-team": "y", "x:berth:z": "1"}, 50); err != nil {
 		t.Errorf("tags that are no settings: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/policy"
 	"github.com/berth-registry/berth/internal/domain/principal/entity"
+	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/clock"
@@ -41,11 +42,11 @@ type Service struct{ Config }
 func New(c Config) *Service { return &Service{Config: c} }
 
 // check validates a template as it is to be stored.
-func (s *Service) check(t *Template) error {
+func (s *Service) check(t *Template, limits quota.Limits) error {
 	if err := t.validate(); err != nil {
 		return err
 	}
-	if err := s.Repositories.CheckTags(t.Tags); err != nil {
+	if err := repository.CheckTags(t.Tags, limits.ResourceTags); err != nil {
 		return err
 	}
 	if t.Lifecycle == "" {
@@ -78,14 +79,18 @@ func (s *Service) Create(ctx context.Context, t Template) (Template, error) {
 		t.Encryption.Type = repository.AES256
 	}
 	t.AppliedFor = normal(t.AppliedFor)
-	if err := s.check(&t); err != nil {
+	limits, err := s.Repositories.Quotas.Limits(ctx, t.Registry.Account)
+	if err != nil {
+		return Template{}, err
+	}
+	if err := s.check(&t, limits); err != nil {
 		return Template{}, err
 	}
 	if _, err := s.Entities.EnsureServiceRole(ctx, t.Registry.Account, service); err != nil {
 		return Template{}, err
 	}
 	var shown Template
-	err := s.update(ctx, func(tx *sqldb.Tx) error {
+	err = s.update(ctx, func(tx *sqldb.Tx) error {
 		if err := s.Registries.EnsureTx(ctx, tx, t.Registry); err != nil {
 			return err
 		}
@@ -110,15 +115,19 @@ func (s *Service) Create(ctx context.Context, t Template) (Template, error) {
 // Update changes a template and returns it as it is then. It fails as Create
 // does, and with errs.TemplateNotFound.
 func (s *Service) Update(ctx context.Context, reg name.Registry, prefix string, c Change) (Template, error) {
+	limits, err := s.Repositories.Quotas.Limits(ctx, reg.Account)
+	if err != nil {
+		return Template{}, err
+	}
 	var shown Template
-	err := s.update(ctx, func(tx *sqldb.Tx) error {
+	err = s.update(ctx, func(tx *sqldb.Tx) error {
 		t, err := storedTx(ctx, tx, reg, prefix)
 		if err != nil {
 			return err
 		}
 		c.into(&t)
 		t.AppliedFor, t.UpdatedAt = normal(t.AppliedFor), s.now()
-		if err := s.check(&t); err != nil {
+		if err := s.check(&t, limits); err != nil {
 			return err
 		}
 		// A policy that stays is pinned already, perhaps to somebody who has gone.

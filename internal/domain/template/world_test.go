@@ -57,7 +57,7 @@ func newWorld(t *testing.T, db *sqldb.DB) *world {
 	w.must(err)
 	w.must(principals.EnsureAccount(ctx, account))
 	registries := registry.New(db, w.clk, []name.Region{reg.Region, elsewhere.Region})
-	repositories := repository.New(repository.Config{DB: db, Clock: w.clk, Registries: registries, Keys: w.keys, Limits: quota.Default(), Sealing: true})
+	repositories := repository.New(repository.Config{DB: db, Clock: w.clk, Registries: registries, Keys: w.keys, Quotas: quota.Fixed(quota.Default()), Sealing: true})
 	entities := entity.New(principals)
 	access, err := authz.New(authz.Config{Principals: principals, Entities: entities, Registries: registries, Repositories: repositories, Keys: w.keys, Clock: w.clk})
 	w.must(err)

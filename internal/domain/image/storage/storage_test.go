@@ -61,7 +61,7 @@ func onEngines(t *testing.T, fn func(w *world)) {
 			_, err := tx.Exec(ctx, `INSERT INTO account (id, name, created_at) VALUES ($1, 'test', 0)`, string(reg.Account))
 			return err
 		}))
-		repositories := repository.New(repository.Config{DB: db, Clock: w.clk, Limits: quota.Default(), Registries: registry.New(db, w.clk, []name.Region{reg.Region})})
+		repositories := repository.New(repository.Config{DB: db, Clock: w.clk, Quotas: quota.Fixed(quota.Default()), Registries: registry.New(db, w.clk, []name.Region{reg.Region})})
 		var err error
 		w.app, err = repositories.Create(ctx, repository.Create{Registry: reg, Name: "app", Mutability: repository.Mutability{Setting: repository.Immutable}})
 		w.must(err)

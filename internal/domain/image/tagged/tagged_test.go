@@ -38,7 +38,7 @@ func TestOf(t *testing.T) {
 		}
 		must(db.Migrate(ctx, "schema_version", schema.Durable()...))
 		exec(`INSERT INTO account (id, name, created_at) VALUES ($1, 'test', 0)`, string(reg.Account))
-		repositories := repository.New(repository.Config{DB: db, Clock: clk, Registries: registry.New(db, clk, []name.Region{reg.Region}), Limits: quota.Default()})
+		repositories := repository.New(repository.Config{DB: db, Clock: clk, Registries: registry.New(db, clk, []name.Region{reg.Region}), Quotas: quota.Fixed(quota.Default())})
 		digest := func(c string) string { return "sha256:" + strings.Repeat(c, 64) }
 		for n, repo := range []name.Repository{"app", "other"} {
 			r, err := repositories.Create(ctx, repository.Create{Registry: reg, Name: repo, Mutability: repository.Mutability{Setting: repository.Mutable}})
