@@ -187,6 +187,15 @@ func TestPolicyAndPreview(t *testing.T) {
 	if _, err := api.DeleteLifecyclePolicy(ctx, &ecr.DeleteLifecyclePolicyInput{RepositoryName: repo}); !errors.As(err, &missing) {
 		t.Errorf("deleted twice: %v", err)
 	}
+	if err := s.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for event, images := range map[string]int{"DryRunEvent": 110, "PolicyExecutionEvent": 110} {
+		times := count(t, s, inRecords(event))
+		if len(times) != images {
+			t.Errorf("the records %s name %d images, want %d", event, len(times), images)
+		}
+	}
 }
 
 // TestPaginators drives every paginator that the SDK has for what is built: each
@@ -338,28 +347,35 @@ func TestKilledExpiry(t *testing.T) {
 // each digest was deleted, and how often a policy said that it acted on it.
 func written(t *testing.T, s *harness.Server) (deleted, acted map[string]int) {
 	t.Helper()
+	return count(t, s, `SELECT json_extract(detail, '$.digest') FROM event WHERE kind = 'ImageDeleted'`), count(t, s, inRecords("PolicyExecutionEvent"))
+}
+
+// inRecords asks for the digests of the images in the trail's records of a policy.
+func inRecords(event string) string {
+	return `SELECT json_extract(a.value, '$.lifecycleEventImage.digest') FROM audit, json_each(audit.record, '$.serviceEventDetails.lifecycleEventImageActions') a WHERE audit.name = '` + event + `'`
+}
+
+// count asks the database of a stopped server for texts, and counts each.
+func count(t *testing.T, s *harness.Server, query string) map[string]int {
+	t.Helper()
 	ctx := context.Background()
 	db, err := sqldb.OpenSQLite(ctx, sqldb.SQLiteOptions{Path: filepath.Join(s.Data, "berth.db"), Durable: true, Exclusive: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }() // it was only read
-	count := func(query string) map[string]int {
-		times := map[string]int{}
-		err := db.View(ctx, func(tx *sqldb.Tx) error {
-			texts, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (text string, err error) { return text, row.Scan(&text) }, query)
-			for _, text := range texts {
-				times[text]++
-			}
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
+	times := map[string]int{}
+	err = db.View(ctx, func(tx *sqldb.Tx) error {
+		texts, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (text string, err error) { return text, row.Scan(&text) }, query)
+		for _, text := range texts {
+			times[text]++
 		}
-		return times
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return count(`SELECT json_extract(detail, '$.digest') FROM event WHERE kind = 'ImageDeleted'`),
-		count(`SELECT json_extract(a.value, '$.lifecycleEventImage.digest') FROM audit, json_each(audit.record, '$.serviceEventDetails.lifecycleEventImageActions') a WHERE audit.name = 'PolicyExecutionEvent'`)
+	return times
 }
 
 // files counts the regular files under a directory and their bytes.
@@ -480,4 +496,11 @@ func TestArchive(t *testing.T) {
 	b.Run("docker", "pull", image)
 	b.Run("crane", "pull", image, b.Path("again.tar"))
 	s.MustFsck(t)
+	if err := s.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	back := count(t, s, `SELECT json_extract(record, '$.serviceEventDetails.imageDigest') || ' ' || json_extract(record, '$.serviceEventDetails.imageStatus') FROM audit WHERE name = 'ImageActivationEvent'`)
+	if len(back) != 1 || back[whole.Digest+" ACTIVE"] != 1 {
+		t.Errorf("the records of restorations: %v", back)
+	}
 }
