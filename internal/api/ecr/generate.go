@@ -1,3 +1,3 @@
 package ecr
 
-//go:generate go run ../../../tools/shapegen -model ../../../models/ecr.json -package ecr -out shapes_gen.go
+//go:generate go run ../../../tools/shapegen -model ../../../models/ecr.json -package ecr -operations BatchCheckLayerAvailability,BatchDeleteImage,BatchGetImage,CompleteLayerUpload,CreateRepository,DeleteRegistryPolicy,DeleteRepository,DeleteRepositoryPolicy,DescribeImages,DescribeRegistry,DescribeRepositories,GetAuthorizationToken,GetDownloadUrlForLayer,GetRegistryPolicy,GetRepositoryPolicy,InitiateLayerUpload,ListImageReferrers,ListImages,ListTagsForResource,PutImage,PutImageScanningConfiguration,PutImageTagMutability,PutRegistryPolicy,SetRepositoryPolicy,TagResource,UntagResource,UpdateImageStorageClass,UploadLayerPart -out shapes_gen.go

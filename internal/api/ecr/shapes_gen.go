@@ -252,36 +252,6 @@ type BatchGetImageOutput struct {
 	Failures []ImageFailure `json:"failures,omitzero"`
 }
 
-// BatchGetRepositoryScanningConfigurationInput is what BatchGetRepositoryScanningConfiguration takes.
-type BatchGetRepositoryScanningConfigurationInput struct {
-	RepositoryNames []string `json:"repositoryNames,omitzero"` // required
-}
-
-func (in *BatchGetRepositoryScanningConfigurationInput) check(c *shape.Check) {
-	if in.RepositoryNames == nil {
-		c.Missing("repositoryNames")
-	} else {
-		c.Size("repositoryNames", len(in.RepositoryNames), 1, 25)
-		for i := range in.RepositoryNames {
-			c.Own().Length("repositoryName", in.RepositoryNames[i], 2, 256)
-			c.Own().Pattern("repositoryName", in.RepositoryNames[i], patternRepositoryName)
-		}
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *BatchGetRepositoryScanningConfigurationInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// BatchGetRepositoryScanningConfigurationOutput is what BatchGetRepositoryScanningConfiguration answers.
-type BatchGetRepositoryScanningConfigurationOutput struct {
-	ScanningConfigurations []RepositoryScanningConfiguration        `json:"scanningConfigurations,omitzero"`
-	Failures               []RepositoryScanningConfigurationFailure `json:"failures,omitzero"`
-}
-
 // CompleteLayerUploadInput is what CompleteLayerUpload takes.
 type CompleteLayerUploadInput struct {
 	RegistryId     *string  `json:"registryId,omitzero"`
@@ -328,65 +298,6 @@ type CompleteLayerUploadOutput struct {
 	RepositoryName *string `json:"repositoryName,omitzero"`
 	UploadId       *string `json:"uploadId,omitzero"`
 	LayerDigest    *string `json:"layerDigest,omitzero"`
-}
-
-// CreatePullThroughCacheRuleInput is what CreatePullThroughCacheRule takes.
-type CreatePullThroughCacheRuleInput struct {
-	EcrRepositoryPrefix      *string           `json:"ecrRepositoryPrefix,omitzero"` // required
-	UpstreamRegistryUrl      *string           `json:"upstreamRegistryUrl,omitzero"` // required
-	RegistryId               *string           `json:"registryId,omitzero"`
-	UpstreamRegistry         *UpstreamRegistry `json:"upstreamRegistry,omitzero"`
-	CredentialArn            *string           `json:"credentialArn,omitzero"`
-	CustomRoleArn            *string           `json:"customRoleArn,omitzero"`
-	UpstreamRepositoryPrefix *string           `json:"upstreamRepositoryPrefix,omitzero"`
-}
-
-func (in *CreatePullThroughCacheRuleInput) check(c *shape.Check) {
-	if in.EcrRepositoryPrefix == nil {
-		c.Missing("ecrRepositoryPrefix")
-	} else {
-		c.Length("ecrRepositoryPrefix", *in.EcrRepositoryPrefix, 2, 30)
-		c.Pattern("ecrRepositoryPrefix", *in.EcrRepositoryPrefix, patternPullThroughCacheRuleRepositoryPrefix)
-	}
-	if in.UpstreamRegistryUrl == nil {
-		c.Missing("upstreamRegistryUrl")
-	}
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.UpstreamRegistry != nil {
-		c.Enum("upstreamRegistry", string(*in.UpstreamRegistry), "ecr", "ecr-public", "quay", "k8s", "docker-hub", "github-container-registry", "azure-container-registry", "gitlab-container-registry", "chainguard")
-	}
-	if in.CredentialArn != nil {
-		c.Length("credentialArn", *in.CredentialArn, 50, 612)
-		c.Pattern("credentialArn", *in.CredentialArn, patternCredentialArn)
-	}
-	if in.CustomRoleArn != nil {
-		c.Length("customRoleArn", *in.CustomRoleArn, -1, 2048)
-	}
-	if in.UpstreamRepositoryPrefix != nil {
-		c.Length("upstreamRepositoryPrefix", *in.UpstreamRepositoryPrefix, 2, 30)
-		c.Pattern("upstreamRepositoryPrefix", *in.UpstreamRepositoryPrefix, patternPullThroughCacheRuleRepositoryPrefix)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *CreatePullThroughCacheRuleInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// CreatePullThroughCacheRuleOutput is what CreatePullThroughCacheRule answers.
-type CreatePullThroughCacheRuleOutput struct {
-	EcrRepositoryPrefix      *string           `json:"ecrRepositoryPrefix,omitzero"`
-	UpstreamRegistryUrl      *string           `json:"upstreamRegistryUrl,omitzero"`
-	CreatedAt                *shape.Timestamp  `json:"createdAt,omitzero"`
-	RegistryId               *string           `json:"registryId,omitzero"`
-	UpstreamRegistry         *UpstreamRegistry `json:"upstreamRegistry,omitzero"`
-	CredentialArn            *string           `json:"credentialArn,omitzero"`
-	CustomRoleArn            *string           `json:"customRoleArn,omitzero"`
-	UpstreamRepositoryPrefix *string           `json:"upstreamRepositoryPrefix,omitzero"`
 }
 
 // CreateRepositoryInput is what CreateRepository takes.
@@ -444,147 +355,6 @@ type CreateRepositoryOutput struct {
 	Repository *Repository `json:"repository,omitzero"`
 }
 
-// CreateRepositoryCreationTemplateInput is what CreateRepositoryCreationTemplate takes.
-type CreateRepositoryCreationTemplateInput struct {
-	Prefix                             *string                                               `json:"prefix,omitzero"` // required
-	Description                        *string                                               `json:"description,omitzero"`
-	EncryptionConfiguration            *EncryptionConfigurationForRepositoryCreationTemplate `json:"encryptionConfiguration,omitzero"`
-	ResourceTags                       []Tag                                                 `json:"resourceTags,omitzero"`
-	ImageTagMutability                 *ImageTagMutability                                   `json:"imageTagMutability,omitzero"`
-	ImageTagMutabilityExclusionFilters []ImageTagMutabilityExclusionFilter                   `json:"imageTagMutabilityExclusionFilters,omitzero"`
-	RepositoryPolicy                   *string                                               `json:"repositoryPolicy,omitzero"`
-	LifecyclePolicy                    *string                                               `json:"lifecyclePolicy,omitzero"`
-	AppliedFor                         []RCTAppliedFor                                       `json:"appliedFor,omitzero"` // required
-	CustomRoleArn                      *string                                               `json:"customRoleArn,omitzero"`
-}
-
-func (in *CreateRepositoryCreationTemplateInput) check(c *shape.Check) {
-	if in.Prefix == nil {
-		c.Missing("prefix")
-	} else {
-		c.Length("prefix", *in.Prefix, 1, 256)
-		c.Pattern("prefix", *in.Prefix, patternPrefix)
-	}
-	if in.Description != nil {
-		c.Length("description", *in.Description, -1, 256)
-	}
-	if in.EncryptionConfiguration != nil {
-		in.EncryptionConfiguration.check(c.In("encryptionConfiguration"))
-	}
-	if in.ResourceTags != nil {
-		for i := range in.ResourceTags {
-			in.ResourceTags[i].check(c.Item("resourceTags", i))
-		}
-	}
-	if in.ImageTagMutability != nil {
-		c.Enum("imageTagMutability", string(*in.ImageTagMutability), "IMMUTABLE", "MUTABLE", "MUTABLE_WITH_EXCLUSION", "IMMUTABLE_WITH_EXCLUSION")
-	}
-	if in.ImageTagMutabilityExclusionFilters != nil {
-		c.Size("imageTagMutabilityExclusionFilters", len(in.ImageTagMutabilityExclusionFilters), 1, 5)
-		for i := range in.ImageTagMutabilityExclusionFilters {
-			in.ImageTagMutabilityExclusionFilters[i].check(c.Item("imageTagMutabilityExclusionFilters", i))
-		}
-	}
-	if in.RepositoryPolicy != nil {
-		c.Length("repositoryPolicy", *in.RepositoryPolicy, 0, 10240)
-	}
-	if in.LifecyclePolicy != nil {
-		c.Length("lifecyclePolicy", *in.LifecyclePolicy, 0, 30720)
-	}
-	if in.AppliedFor == nil {
-		c.Missing("appliedFor")
-	} else {
-		for i := range in.AppliedFor {
-			c.Element().Enum("appliedFor", string(in.AppliedFor[i]), "REPLICATION", "PULL_THROUGH_CACHE", "CREATE_ON_PUSH")
-		}
-	}
-	if in.CustomRoleArn != nil {
-		c.Length("customRoleArn", *in.CustomRoleArn, -1, 2048)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *CreateRepositoryCreationTemplateInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// CreateRepositoryCreationTemplateOutput is what CreateRepositoryCreationTemplate answers.
-type CreateRepositoryCreationTemplateOutput struct {
-	RegistryId                 *string                     `json:"registryId,omitzero"`
-	RepositoryCreationTemplate *RepositoryCreationTemplate `json:"repositoryCreationTemplate,omitzero"`
-}
-
-// DeleteLifecyclePolicyInput is what DeleteLifecyclePolicy takes.
-type DeleteLifecyclePolicyInput struct {
-	RegistryId     *string `json:"registryId,omitzero"`
-	RepositoryName *string `json:"repositoryName,omitzero"` // required
-}
-
-func (in *DeleteLifecyclePolicyInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.RepositoryName == nil {
-		c.Own().Missing("repositoryName")
-	} else {
-		c.Own().Length("repositoryName", *in.RepositoryName, 2, 256)
-		c.Own().Pattern("repositoryName", *in.RepositoryName, patternRepositoryName)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *DeleteLifecyclePolicyInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DeleteLifecyclePolicyOutput is what DeleteLifecyclePolicy answers.
-type DeleteLifecyclePolicyOutput struct {
-	RegistryId          *string          `json:"registryId,omitzero"`
-	RepositoryName      *string          `json:"repositoryName,omitzero"`
-	LifecyclePolicyText *string          `json:"lifecyclePolicyText,omitzero"`
-	LastEvaluatedAt     *shape.Timestamp `json:"lastEvaluatedAt,omitzero"`
-}
-
-// DeletePullThroughCacheRuleInput is what DeletePullThroughCacheRule takes.
-type DeletePullThroughCacheRuleInput struct {
-	EcrRepositoryPrefix *string `json:"ecrRepositoryPrefix,omitzero"` // required
-	RegistryId          *string `json:"registryId,omitzero"`
-}
-
-func (in *DeletePullThroughCacheRuleInput) check(c *shape.Check) {
-	if in.EcrRepositoryPrefix == nil {
-		c.Missing("ecrRepositoryPrefix")
-	} else {
-		c.Length("ecrRepositoryPrefix", *in.EcrRepositoryPrefix, 2, 30)
-		c.Pattern("ecrRepositoryPrefix", *in.EcrRepositoryPrefix, patternPullThroughCacheRuleRepositoryPrefix)
-	}
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *DeletePullThroughCacheRuleInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DeletePullThroughCacheRuleOutput is what DeletePullThroughCacheRule answers.
-type DeletePullThroughCacheRuleOutput struct {
-	EcrRepositoryPrefix      *string          `json:"ecrRepositoryPrefix,omitzero"`
-	UpstreamRegistryUrl      *string          `json:"upstreamRegistryUrl,omitzero"`
-	CreatedAt                *shape.Timestamp `json:"createdAt,omitzero"`
-	RegistryId               *string          `json:"registryId,omitzero"`
-	CredentialArn            *string          `json:"credentialArn,omitzero"`
-	CustomRoleArn            *string          `json:"customRoleArn,omitzero"`
-	UpstreamRepositoryPrefix *string          `json:"upstreamRepositoryPrefix,omitzero"`
-}
-
 // DeleteRegistryPolicyInput is what DeleteRegistryPolicy takes.
 type DeleteRegistryPolicyInput struct{}
 
@@ -634,33 +404,6 @@ type DeleteRepositoryOutput struct {
 	Repository *Repository `json:"repository,omitzero"`
 }
 
-// DeleteRepositoryCreationTemplateInput is what DeleteRepositoryCreationTemplate takes.
-type DeleteRepositoryCreationTemplateInput struct {
-	Prefix *string `json:"prefix,omitzero"` // required
-}
-
-func (in *DeleteRepositoryCreationTemplateInput) check(c *shape.Check) {
-	if in.Prefix == nil {
-		c.Missing("prefix")
-	} else {
-		c.Length("prefix", *in.Prefix, 1, 256)
-		c.Pattern("prefix", *in.Prefix, patternPrefix)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *DeleteRepositoryCreationTemplateInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DeleteRepositoryCreationTemplateOutput is what DeleteRepositoryCreationTemplate answers.
-type DeleteRepositoryCreationTemplateOutput struct {
-	RegistryId                 *string                     `json:"registryId,omitzero"`
-	RepositoryCreationTemplate *RepositoryCreationTemplate `json:"repositoryCreationTemplate,omitzero"`
-}
-
 // DeleteRepositoryPolicyInput is what DeleteRepositoryPolicy takes.
 type DeleteRepositoryPolicyInput struct {
 	RegistryId     *string `json:"registryId,omitzero"`
@@ -691,174 +434,6 @@ type DeleteRepositoryPolicyOutput struct {
 	RegistryId     *string `json:"registryId,omitzero"`
 	RepositoryName *string `json:"repositoryName,omitzero"`
 	PolicyText     *string `json:"policyText,omitzero"`
-}
-
-// DeleteSigningConfigurationInput is what DeleteSigningConfiguration takes.
-type DeleteSigningConfigurationInput struct{}
-
-func (in *DeleteSigningConfigurationInput) check(*shape.Check) {}
-
-// Validate holds the input against the limits of the service model.
-func (in *DeleteSigningConfigurationInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DeleteSigningConfigurationOutput is what DeleteSigningConfiguration answers.
-type DeleteSigningConfigurationOutput struct {
-	RegistryId           *string               `json:"registryId,omitzero"`
-	SigningConfiguration *SigningConfiguration `json:"signingConfiguration,omitzero"`
-}
-
-// DeregisterPullTimeUpdateExclusionInput is what DeregisterPullTimeUpdateExclusion takes.
-type DeregisterPullTimeUpdateExclusionInput struct {
-	PrincipalArn *string `json:"principalArn,omitzero"` // required
-}
-
-func (in *DeregisterPullTimeUpdateExclusionInput) check(c *shape.Check) {
-	if in.PrincipalArn == nil {
-		c.Missing("principalArn")
-	} else {
-		c.Length("principalArn", *in.PrincipalArn, -1, 200)
-		c.Pattern("principalArn", *in.PrincipalArn, patternPrincipalArn)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *DeregisterPullTimeUpdateExclusionInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DeregisterPullTimeUpdateExclusionOutput is what DeregisterPullTimeUpdateExclusion answers.
-type DeregisterPullTimeUpdateExclusionOutput struct {
-	PrincipalArn *string `json:"principalArn,omitzero"`
-}
-
-// DescribeImageReplicationStatusInput is what DescribeImageReplicationStatus takes.
-type DescribeImageReplicationStatusInput struct {
-	RepositoryName *string          `json:"repositoryName,omitzero"` // required
-	ImageId        *ImageIdentifier `json:"imageId,omitzero"`        // required
-	RegistryId     *string          `json:"registryId,omitzero"`
-}
-
-func (in *DescribeImageReplicationStatusInput) check(c *shape.Check) {
-	if in.RepositoryName == nil {
-		c.Own().Missing("repositoryName")
-	} else {
-		c.Own().Length("repositoryName", *in.RepositoryName, 2, 256)
-		c.Own().Pattern("repositoryName", *in.RepositoryName, patternRepositoryName)
-	}
-	if in.ImageId == nil {
-		c.Missing("imageId")
-	} else {
-		in.ImageId.check(c.In("imageId"))
-	}
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *DescribeImageReplicationStatusInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DescribeImageReplicationStatusOutput is what DescribeImageReplicationStatus answers.
-type DescribeImageReplicationStatusOutput struct {
-	RepositoryName      *string                  `json:"repositoryName,omitzero"`
-	ImageId             *ImageIdentifier         `json:"imageId,omitzero"`
-	ReplicationStatuses []ImageReplicationStatus `json:"replicationStatuses,omitzero"`
-}
-
-// DescribeImageScanFindingsInput is what DescribeImageScanFindings takes.
-type DescribeImageScanFindingsInput struct {
-	RegistryId     *string          `json:"registryId,omitzero"`
-	RepositoryName *string          `json:"repositoryName,omitzero"` // required
-	ImageId        *ImageIdentifier `json:"imageId,omitzero"`        // required
-	NextToken      *string          `json:"nextToken,omitzero"`
-	MaxResults     *int64           `json:"maxResults,omitzero"`
-}
-
-func (in *DescribeImageScanFindingsInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.RepositoryName == nil {
-		c.Own().Missing("repositoryName")
-	} else {
-		c.Own().Length("repositoryName", *in.RepositoryName, 2, 256)
-		c.Own().Pattern("repositoryName", *in.RepositoryName, patternRepositoryName)
-	}
-	if in.ImageId == nil {
-		c.Missing("imageId")
-	} else {
-		in.ImageId.check(c.In("imageId"))
-	}
-	if in.MaxResults != nil {
-		c.Least("maxResults", *in.MaxResults, 1)
-		c.Most("maxResults", *in.MaxResults, 1000)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *DescribeImageScanFindingsInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DescribeImageScanFindingsOutput is what DescribeImageScanFindings answers.
-type DescribeImageScanFindingsOutput struct {
-	RegistryId        *string            `json:"registryId,omitzero"`
-	RepositoryName    *string            `json:"repositoryName,omitzero"`
-	ImageId           *ImageIdentifier   `json:"imageId,omitzero"`
-	ImageScanStatus   *ImageScanStatus   `json:"imageScanStatus,omitzero"`
-	ImageScanFindings *ImageScanFindings `json:"imageScanFindings,omitzero"`
-	NextToken         *string            `json:"nextToken,omitzero"`
-}
-
-// DescribeImageSigningStatusInput is what DescribeImageSigningStatus takes.
-type DescribeImageSigningStatusInput struct {
-	RepositoryName *string          `json:"repositoryName,omitzero"` // required
-	ImageId        *ImageIdentifier `json:"imageId,omitzero"`        // required
-	RegistryId     *string          `json:"registryId,omitzero"`
-}
-
-func (in *DescribeImageSigningStatusInput) check(c *shape.Check) {
-	if in.RepositoryName == nil {
-		c.Own().Missing("repositoryName")
-	} else {
-		c.Own().Length("repositoryName", *in.RepositoryName, 2, 256)
-		c.Own().Pattern("repositoryName", *in.RepositoryName, patternRepositoryName)
-	}
-	if in.ImageId == nil {
-		c.Missing("imageId")
-	} else {
-		in.ImageId.check(c.In("imageId"))
-	}
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *DescribeImageSigningStatusInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DescribeImageSigningStatusOutput is what DescribeImageSigningStatus answers.
-type DescribeImageSigningStatusOutput struct {
-	RepositoryName  *string              `json:"repositoryName,omitzero"`
-	ImageId         *ImageIdentifier     `json:"imageId,omitzero"`
-	RegistryId      *string              `json:"registryId,omitzero"`
-	SigningStatuses []ImageSigningStatus `json:"signingStatuses,omitzero"`
 }
 
 // DescribeImagesInput is what DescribeImages takes.
@@ -909,44 +484,6 @@ type DescribeImagesOutput struct {
 	NextToken    *string       `json:"nextToken,omitzero"`
 }
 
-// DescribePullThroughCacheRulesInput is what DescribePullThroughCacheRules takes.
-type DescribePullThroughCacheRulesInput struct {
-	RegistryId            *string  `json:"registryId,omitzero"`
-	EcrRepositoryPrefixes []string `json:"ecrRepositoryPrefixes,omitzero"`
-	NextToken             *string  `json:"nextToken,omitzero"`
-	MaxResults            *int64   `json:"maxResults,omitzero"`
-}
-
-func (in *DescribePullThroughCacheRulesInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.EcrRepositoryPrefixes != nil {
-		c.Size("ecrRepositoryPrefixes", len(in.EcrRepositoryPrefixes), 1, 100)
-		for i := range in.EcrRepositoryPrefixes {
-			c.Element().Length("ecrRepositoryPrefixes", in.EcrRepositoryPrefixes[i], 2, 30)
-			c.Element().Pattern("ecrRepositoryPrefixes", in.EcrRepositoryPrefixes[i], patternPullThroughCacheRuleRepositoryPrefix)
-		}
-	}
-	if in.MaxResults != nil {
-		c.Least("maxResults", *in.MaxResults, 1)
-		c.Most("maxResults", *in.MaxResults, 1000)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *DescribePullThroughCacheRulesInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DescribePullThroughCacheRulesOutput is what DescribePullThroughCacheRules answers.
-type DescribePullThroughCacheRulesOutput struct {
-	PullThroughCacheRules []PullThroughCacheRule `json:"pullThroughCacheRules,omitzero"`
-	NextToken             *string                `json:"nextToken,omitzero"`
-}
-
 // DescribeRegistryInput is what DescribeRegistry takes.
 type DescribeRegistryInput struct{}
 
@@ -963,52 +500,6 @@ func (in *DescribeRegistryInput) Validate() error {
 type DescribeRegistryOutput struct {
 	RegistryId               *string                   `json:"registryId,omitzero"`
 	ReplicationConfiguration *ReplicationConfiguration `json:"replicationConfiguration,omitzero"`
-}
-
-// DescribeReplicationBackfillResultsInput is what DescribeReplicationBackfillResults takes.
-type DescribeReplicationBackfillResultsInput struct {
-	RegistryId            *string                          `json:"registryId,omitzero"`
-	ReplicationBackfillId *string                          `json:"replicationBackfillId,omitzero"` // required
-	ResultStatusFilter    *ReplicationBackfillResultStatus `json:"resultStatusFilter,omitzero"`
-	NextToken             *string                          `json:"nextToken,omitzero"`
-	MaxResults            *int64                           `json:"maxResults,omitzero"`
-}
-
-func (in *DescribeReplicationBackfillResultsInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.ReplicationBackfillId == nil {
-		c.Missing("replicationBackfillId")
-	}
-	if in.ResultStatusFilter != nil {
-		c.Enum("resultStatusFilter", string(*in.ResultStatusFilter), "COMPLETE", "FAILED")
-	}
-	if in.MaxResults != nil {
-		c.Least("maxResults", *in.MaxResults, 1)
-		c.Most("maxResults", *in.MaxResults, 1000)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *DescribeReplicationBackfillResultsInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DescribeReplicationBackfillResultsOutput is what DescribeReplicationBackfillResults answers.
-type DescribeReplicationBackfillResultsOutput struct {
-	RegistryId            *string                      `json:"registryId,omitzero"`
-	ReplicationBackfillId *string                      `json:"replicationBackfillId,omitzero"`
-	Destination           *ReplicationDestination      `json:"destination,omitzero"`
-	Status                *ReplicationBackfillStatus   `json:"status,omitzero"`
-	StartedAt             *shape.Timestamp             `json:"startedAt,omitzero"`
-	FailureCode           *string                      `json:"failureCode,omitzero"`
-	Progress              *ReplicationBackfillProgress `json:"progress,omitzero"`
-	EndedAt               *shape.Timestamp             `json:"endedAt,omitzero"`
-	Results               []ReplicationBackfillResult  `json:"results,omitzero"`
-	NextToken             *string                      `json:"nextToken,omitzero"`
 }
 
 // DescribeRepositoriesInput is what DescribeRepositories takes.
@@ -1047,66 +538,6 @@ func (in *DescribeRepositoriesInput) Validate() error {
 type DescribeRepositoriesOutput struct {
 	Repositories []Repository `json:"repositories,omitzero"`
 	NextToken    *string      `json:"nextToken,omitzero"`
-}
-
-// DescribeRepositoryCreationTemplatesInput is what DescribeRepositoryCreationTemplates takes.
-type DescribeRepositoryCreationTemplatesInput struct {
-	Prefixes   []string `json:"prefixes,omitzero"`
-	NextToken  *string  `json:"nextToken,omitzero"`
-	MaxResults *int64   `json:"maxResults,omitzero"`
-}
-
-func (in *DescribeRepositoryCreationTemplatesInput) check(c *shape.Check) {
-	if in.Prefixes != nil {
-		for i := range in.Prefixes {
-			c.Element().Length("prefixes", in.Prefixes[i], 1, 256)
-			c.Element().Pattern("prefixes", in.Prefixes[i], patternPrefix)
-		}
-	}
-	if in.MaxResults != nil {
-		c.Least("maxResults", *in.MaxResults, 1)
-		c.Most("maxResults", *in.MaxResults, 1000)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *DescribeRepositoryCreationTemplatesInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DescribeRepositoryCreationTemplatesOutput is what DescribeRepositoryCreationTemplates answers.
-type DescribeRepositoryCreationTemplatesOutput struct {
-	RegistryId                  *string                      `json:"registryId,omitzero"`
-	RepositoryCreationTemplates []RepositoryCreationTemplate `json:"repositoryCreationTemplates,omitzero"`
-	NextToken                   *string                      `json:"nextToken,omitzero"`
-}
-
-// GetAccountSettingInput is what GetAccountSetting takes.
-type GetAccountSettingInput struct {
-	Name *string `json:"name,omitzero"` // required
-}
-
-func (in *GetAccountSettingInput) check(c *shape.Check) {
-	if in.Name == nil {
-		c.Missing("name")
-	} else {
-		c.Length("name", *in.Name, 1, 64)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *GetAccountSettingInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// GetAccountSettingOutput is what GetAccountSetting answers.
-type GetAccountSettingOutput struct {
-	Name  *string `json:"name,omitzero"`
-	Value *string `json:"value,omitzero"`
 }
 
 // GetAuthorizationTokenInput is what GetAuthorizationToken takes.
@@ -1172,92 +603,6 @@ type GetDownloadUrlForLayerOutput struct {
 	LayerDigest *string `json:"layerDigest,omitzero"`
 }
 
-// GetLifecyclePolicyInput is what GetLifecyclePolicy takes.
-type GetLifecyclePolicyInput struct {
-	RegistryId     *string `json:"registryId,omitzero"`
-	RepositoryName *string `json:"repositoryName,omitzero"` // required
-}
-
-func (in *GetLifecyclePolicyInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.RepositoryName == nil {
-		c.Own().Missing("repositoryName")
-	} else {
-		c.Own().Length("repositoryName", *in.RepositoryName, 2, 256)
-		c.Own().Pattern("repositoryName", *in.RepositoryName, patternRepositoryName)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *GetLifecyclePolicyInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// GetLifecyclePolicyOutput is what GetLifecyclePolicy answers.
-type GetLifecyclePolicyOutput struct {
-	RegistryId          *string          `json:"registryId,omitzero"`
-	RepositoryName      *string          `json:"repositoryName,omitzero"`
-	LifecyclePolicyText *string          `json:"lifecyclePolicyText,omitzero"`
-	LastEvaluatedAt     *shape.Timestamp `json:"lastEvaluatedAt,omitzero"`
-}
-
-// GetLifecyclePolicyPreviewInput is what GetLifecyclePolicyPreview takes.
-type GetLifecyclePolicyPreviewInput struct {
-	RegistryId     *string                       `json:"registryId,omitzero"`
-	RepositoryName *string                       `json:"repositoryName,omitzero"` // required
-	ImageIds       []ImageIdentifier             `json:"imageIds,omitzero"`
-	NextToken      *string                       `json:"nextToken,omitzero"`
-	MaxResults     *int64                        `json:"maxResults,omitzero"`
-	Filter         *LifecyclePolicyPreviewFilter `json:"filter,omitzero"`
-}
-
-func (in *GetLifecyclePolicyPreviewInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.RepositoryName == nil {
-		c.Own().Missing("repositoryName")
-	} else {
-		c.Own().Length("repositoryName", *in.RepositoryName, 2, 256)
-		c.Own().Pattern("repositoryName", *in.RepositoryName, patternRepositoryName)
-	}
-	if in.ImageIds != nil {
-		c.Size("imageIds", len(in.ImageIds), 1, 100)
-		for i := range in.ImageIds {
-			in.ImageIds[i].check(c.Item("imageIds", i))
-		}
-	}
-	if in.MaxResults != nil {
-		c.Least("maxResults", *in.MaxResults, 1)
-		c.Most("maxResults", *in.MaxResults, 100)
-	}
-	if in.Filter != nil {
-		in.Filter.check(c.In("filter"))
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *GetLifecyclePolicyPreviewInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// GetLifecyclePolicyPreviewOutput is what GetLifecyclePolicyPreview answers.
-type GetLifecyclePolicyPreviewOutput struct {
-	RegistryId          *string                        `json:"registryId,omitzero"`
-	RepositoryName      *string                        `json:"repositoryName,omitzero"`
-	LifecyclePolicyText *string                        `json:"lifecyclePolicyText,omitzero"`
-	Status              *LifecyclePolicyPreviewStatus  `json:"status,omitzero"`
-	NextToken           *string                        `json:"nextToken,omitzero"`
-	PreviewResults      []LifecyclePolicyPreviewResult `json:"previewResults,omitzero"`
-	Summary             *LifecyclePolicyPreviewSummary `json:"summary,omitzero"`
-}
-
 // GetRegistryPolicyInput is what GetRegistryPolicy takes.
 type GetRegistryPolicyInput struct{}
 
@@ -1274,24 +619,6 @@ func (in *GetRegistryPolicyInput) Validate() error {
 type GetRegistryPolicyOutput struct {
 	RegistryId *string `json:"registryId,omitzero"`
 	PolicyText *string `json:"policyText,omitzero"`
-}
-
-// GetRegistryScanningConfigurationInput is what GetRegistryScanningConfiguration takes.
-type GetRegistryScanningConfigurationInput struct{}
-
-func (in *GetRegistryScanningConfigurationInput) check(*shape.Check) {}
-
-// Validate holds the input against the limits of the service model.
-func (in *GetRegistryScanningConfigurationInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// GetRegistryScanningConfigurationOutput is what GetRegistryScanningConfiguration answers.
-type GetRegistryScanningConfigurationOutput struct {
-	RegistryId            *string                        `json:"registryId,omitzero"`
-	ScanningConfiguration *RegistryScanningConfiguration `json:"scanningConfiguration,omitzero"`
 }
 
 // GetRepositoryPolicyInput is what GetRepositoryPolicy takes.
@@ -1324,24 +651,6 @@ type GetRepositoryPolicyOutput struct {
 	RegistryId     *string `json:"registryId,omitzero"`
 	RepositoryName *string `json:"repositoryName,omitzero"`
 	PolicyText     *string `json:"policyText,omitzero"`
-}
-
-// GetSigningConfigurationInput is what GetSigningConfiguration takes.
-type GetSigningConfigurationInput struct{}
-
-func (in *GetSigningConfigurationInput) check(*shape.Check) {}
-
-// Validate holds the input against the limits of the service model.
-func (in *GetSigningConfigurationInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// GetSigningConfigurationOutput is what GetSigningConfiguration answers.
-type GetSigningConfigurationOutput struct {
-	RegistryId           *string               `json:"registryId,omitzero"`
-	SigningConfiguration *SigningConfiguration `json:"signingConfiguration,omitzero"`
 }
 
 // InitiateLayerUploadInput is what InitiateLayerUpload takes.
@@ -1463,63 +772,6 @@ type ListImagesOutput struct {
 	NextToken *string           `json:"nextToken,omitzero"`
 }
 
-// ListPullTimeUpdateExclusionsInput is what ListPullTimeUpdateExclusions takes.
-type ListPullTimeUpdateExclusionsInput struct {
-	MaxResults *int64  `json:"maxResults,omitzero"`
-	NextToken  *string `json:"nextToken,omitzero"`
-}
-
-func (in *ListPullTimeUpdateExclusionsInput) check(c *shape.Check) {
-	if in.MaxResults != nil {
-		c.Least("maxResults", *in.MaxResults, 1)
-		c.Most("maxResults", *in.MaxResults, 1000)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *ListPullTimeUpdateExclusionsInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// ListPullTimeUpdateExclusionsOutput is what ListPullTimeUpdateExclusions answers.
-type ListPullTimeUpdateExclusionsOutput struct {
-	PullTimeUpdateExclusions []string `json:"pullTimeUpdateExclusions,omitzero"`
-	NextToken                *string  `json:"nextToken,omitzero"`
-}
-
-// ListReplicationBackfillsInput is what ListReplicationBackfills takes.
-type ListReplicationBackfillsInput struct {
-	RegistryId *string `json:"registryId,omitzero"`
-	NextToken  *string `json:"nextToken,omitzero"`
-	MaxResults *int64  `json:"maxResults,omitzero"`
-}
-
-func (in *ListReplicationBackfillsInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.MaxResults != nil {
-		c.Least("maxResults", *in.MaxResults, 1)
-		c.Most("maxResults", *in.MaxResults, 50)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *ListReplicationBackfillsInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// ListReplicationBackfillsOutput is what ListReplicationBackfills answers.
-type ListReplicationBackfillsOutput struct {
-	RegistryId *string                      `json:"registryId,omitzero"`
-	Backfills  []ReplicationBackfillSummary `json:"backfills,omitzero"`
-	NextToken  *string                      `json:"nextToken,omitzero"`
-}
-
 // ListTagsForResourceInput is what ListTagsForResource takes.
 type ListTagsForResourceInput struct {
 	ResourceArn *string `json:"resourceArn,omitzero"` // required
@@ -1541,36 +793,6 @@ func (in *ListTagsForResourceInput) Validate() error {
 // ListTagsForResourceOutput is what ListTagsForResource answers.
 type ListTagsForResourceOutput struct {
 	Tags []Tag `json:"tags,omitzero"`
-}
-
-// PutAccountSettingInput is what PutAccountSetting takes.
-type PutAccountSettingInput struct {
-	Name  *string `json:"name,omitzero"`  // required
-	Value *string `json:"value,omitzero"` // required
-}
-
-func (in *PutAccountSettingInput) check(c *shape.Check) {
-	if in.Name == nil {
-		c.Missing("name")
-	} else {
-		c.Length("name", *in.Name, 1, 64)
-	}
-	if in.Value == nil {
-		c.Missing("value")
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *PutAccountSettingInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// PutAccountSettingOutput is what PutAccountSetting answers.
-type PutAccountSettingOutput struct {
-	Name  *string `json:"name,omitzero"`
-	Value *string `json:"value,omitzero"`
 }
 
 // PutImageInput is what PutImage takes.
@@ -1699,44 +921,6 @@ type PutImageTagMutabilityOutput struct {
 	ImageTagMutabilityExclusionFilters []ImageTagMutabilityExclusionFilter `json:"imageTagMutabilityExclusionFilters,omitzero"`
 }
 
-// PutLifecyclePolicyInput is what PutLifecyclePolicy takes.
-type PutLifecyclePolicyInput struct {
-	RegistryId          *string `json:"registryId,omitzero"`
-	RepositoryName      *string `json:"repositoryName,omitzero"`      // required
-	LifecyclePolicyText *string `json:"lifecyclePolicyText,omitzero"` // required
-}
-
-func (in *PutLifecyclePolicyInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.RepositoryName == nil {
-		c.Own().Missing("repositoryName")
-	} else {
-		c.Own().Length("repositoryName", *in.RepositoryName, 2, 256)
-		c.Own().Pattern("repositoryName", *in.RepositoryName, patternRepositoryName)
-	}
-	if in.LifecyclePolicyText == nil {
-		c.Missing("lifecyclePolicyText")
-	} else {
-		c.Length("lifecyclePolicyText", *in.LifecyclePolicyText, 100, 30720)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *PutLifecyclePolicyInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// PutLifecyclePolicyOutput is what PutLifecyclePolicy answers.
-type PutLifecyclePolicyOutput struct {
-	RegistryId          *string `json:"registryId,omitzero"`
-	RepositoryName      *string `json:"repositoryName,omitzero"`
-	LifecyclePolicyText *string `json:"lifecyclePolicyText,omitzero"`
-}
-
 // PutRegistryPolicyInput is what PutRegistryPolicy takes.
 type PutRegistryPolicyInput struct {
 	PolicyText *string `json:"policyText,omitzero"` // required
@@ -1761,113 +945,6 @@ func (in *PutRegistryPolicyInput) Validate() error {
 type PutRegistryPolicyOutput struct {
 	RegistryId *string `json:"registryId,omitzero"`
 	PolicyText *string `json:"policyText,omitzero"`
-}
-
-// PutRegistryScanningConfigurationInput is what PutRegistryScanningConfiguration takes.
-type PutRegistryScanningConfigurationInput struct {
-	ScanType *ScanType              `json:"scanType,omitzero"`
-	Rules    []RegistryScanningRule `json:"rules,omitzero"`
-}
-
-func (in *PutRegistryScanningConfigurationInput) check(c *shape.Check) {
-	if in.ScanType != nil {
-		c.Enum("scanType", string(*in.ScanType), "BASIC", "ENHANCED")
-	}
-	if in.Rules != nil {
-		c.Size("rules", len(in.Rules), 0, 2)
-		for i := range in.Rules {
-			in.Rules[i].check(c.Item("rules", i))
-		}
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *PutRegistryScanningConfigurationInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// PutRegistryScanningConfigurationOutput is what PutRegistryScanningConfiguration answers.
-type PutRegistryScanningConfigurationOutput struct {
-	RegistryScanningConfiguration *RegistryScanningConfiguration `json:"registryScanningConfiguration,omitzero"`
-}
-
-// PutReplicationConfigurationInput is what PutReplicationConfiguration takes.
-type PutReplicationConfigurationInput struct {
-	ReplicationConfiguration *ReplicationConfiguration `json:"replicationConfiguration,omitzero"` // required
-}
-
-func (in *PutReplicationConfigurationInput) check(c *shape.Check) {
-	if in.ReplicationConfiguration == nil {
-		c.Missing("replicationConfiguration")
-	} else {
-		in.ReplicationConfiguration.check(c.In("replicationConfiguration"))
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *PutReplicationConfigurationInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// PutReplicationConfigurationOutput is what PutReplicationConfiguration answers.
-type PutReplicationConfigurationOutput struct {
-	ReplicationConfiguration *ReplicationConfiguration `json:"replicationConfiguration,omitzero"`
-}
-
-// PutSigningConfigurationInput is what PutSigningConfiguration takes.
-type PutSigningConfigurationInput struct {
-	SigningConfiguration *SigningConfiguration `json:"signingConfiguration,omitzero"` // required
-}
-
-func (in *PutSigningConfigurationInput) check(c *shape.Check) {
-	if in.SigningConfiguration == nil {
-		c.Missing("signingConfiguration")
-	} else {
-		in.SigningConfiguration.check(c.In("signingConfiguration"))
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *PutSigningConfigurationInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// PutSigningConfigurationOutput is what PutSigningConfiguration answers.
-type PutSigningConfigurationOutput struct {
-	SigningConfiguration *SigningConfiguration `json:"signingConfiguration,omitzero"`
-}
-
-// RegisterPullTimeUpdateExclusionInput is what RegisterPullTimeUpdateExclusion takes.
-type RegisterPullTimeUpdateExclusionInput struct {
-	PrincipalArn *string `json:"principalArn,omitzero"` // required
-}
-
-func (in *RegisterPullTimeUpdateExclusionInput) check(c *shape.Check) {
-	if in.PrincipalArn == nil {
-		c.Missing("principalArn")
-	} else {
-		c.Length("principalArn", *in.PrincipalArn, -1, 200)
-		c.Pattern("principalArn", *in.PrincipalArn, patternPrincipalArn)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *RegisterPullTimeUpdateExclusionInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// RegisterPullTimeUpdateExclusionOutput is what RegisterPullTimeUpdateExclusion answers.
-type RegisterPullTimeUpdateExclusionOutput struct {
-	PrincipalArn *string          `json:"principalArn,omitzero"`
-	CreatedAt    *shape.Timestamp `json:"createdAt,omitzero"`
 }
 
 // SetRepositoryPolicyInput is what SetRepositoryPolicy takes.
@@ -1907,146 +984,6 @@ type SetRepositoryPolicyOutput struct {
 	RegistryId     *string `json:"registryId,omitzero"`
 	RepositoryName *string `json:"repositoryName,omitzero"`
 	PolicyText     *string `json:"policyText,omitzero"`
-}
-
-// StartImageScanInput is what StartImageScan takes.
-type StartImageScanInput struct {
-	RegistryId     *string          `json:"registryId,omitzero"`
-	RepositoryName *string          `json:"repositoryName,omitzero"` // required
-	ImageId        *ImageIdentifier `json:"imageId,omitzero"`        // required
-}
-
-func (in *StartImageScanInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.RepositoryName == nil {
-		c.Own().Missing("repositoryName")
-	} else {
-		c.Own().Length("repositoryName", *in.RepositoryName, 2, 256)
-		c.Own().Pattern("repositoryName", *in.RepositoryName, patternRepositoryName)
-	}
-	if in.ImageId == nil {
-		c.Missing("imageId")
-	} else {
-		in.ImageId.check(c.In("imageId"))
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *StartImageScanInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// StartImageScanOutput is what StartImageScan answers.
-type StartImageScanOutput struct {
-	RegistryId      *string          `json:"registryId,omitzero"`
-	RepositoryName  *string          `json:"repositoryName,omitzero"`
-	ImageId         *ImageIdentifier `json:"imageId,omitzero"`
-	ImageScanStatus *ImageScanStatus `json:"imageScanStatus,omitzero"`
-}
-
-// StartLifecyclePolicyPreviewInput is what StartLifecyclePolicyPreview takes.
-type StartLifecyclePolicyPreviewInput struct {
-	RegistryId          *string `json:"registryId,omitzero"`
-	RepositoryName      *string `json:"repositoryName,omitzero"` // required
-	LifecyclePolicyText *string `json:"lifecyclePolicyText,omitzero"`
-}
-
-func (in *StartLifecyclePolicyPreviewInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.RepositoryName == nil {
-		c.Own().Missing("repositoryName")
-	} else {
-		c.Own().Length("repositoryName", *in.RepositoryName, 2, 256)
-		c.Own().Pattern("repositoryName", *in.RepositoryName, patternRepositoryName)
-	}
-	if in.LifecyclePolicyText != nil {
-		c.Length("lifecyclePolicyText", *in.LifecyclePolicyText, 100, 30720)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *StartLifecyclePolicyPreviewInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// StartLifecyclePolicyPreviewOutput is what StartLifecyclePolicyPreview answers.
-type StartLifecyclePolicyPreviewOutput struct {
-	RegistryId          *string                       `json:"registryId,omitzero"`
-	RepositoryName      *string                       `json:"repositoryName,omitzero"`
-	LifecyclePolicyText *string                       `json:"lifecyclePolicyText,omitzero"`
-	Status              *LifecyclePolicyPreviewStatus `json:"status,omitzero"`
-}
-
-// StartReplicationBackfillInput is what StartReplicationBackfill takes.
-type StartReplicationBackfillInput struct {
-	RegistryId  *string                 `json:"registryId,omitzero"`
-	Destination *ReplicationDestination `json:"destination,omitzero"` // required
-}
-
-func (in *StartReplicationBackfillInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.Destination == nil {
-		c.Missing("destination")
-	} else {
-		in.Destination.check(c.In("destination"))
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *StartReplicationBackfillInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// StartReplicationBackfillOutput is what StartReplicationBackfill answers.
-type StartReplicationBackfillOutput struct {
-	RegistryId            *string                    `json:"registryId,omitzero"`
-	ReplicationBackfillId *string                    `json:"replicationBackfillId,omitzero"`
-	Destination           *ReplicationDestination    `json:"destination,omitzero"`
-	Status                *ReplicationBackfillStatus `json:"status,omitzero"`
-	StartedAt             *shape.Timestamp           `json:"startedAt,omitzero"`
-}
-
-// StopReplicationBackfillInput is what StopReplicationBackfill takes.
-type StopReplicationBackfillInput struct {
-	RegistryId            *string `json:"registryId,omitzero"`
-	ReplicationBackfillId *string `json:"replicationBackfillId,omitzero"` // required
-}
-
-func (in *StopReplicationBackfillInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.ReplicationBackfillId == nil {
-		c.Missing("replicationBackfillId")
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *StopReplicationBackfillInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// StopReplicationBackfillOutput is what StopReplicationBackfill answers.
-type StopReplicationBackfillOutput struct {
-	RegistryId            *string                    `json:"registryId,omitzero"`
-	ReplicationBackfillId *string                    `json:"replicationBackfillId,omitzero"`
-	Destination           *ReplicationDestination    `json:"destination,omitzero"`
-	Status                *ReplicationBackfillStatus `json:"status,omitzero"`
-	StartedAt             *shape.Timestamp           `json:"startedAt,omitzero"`
 }
 
 // TagResourceInput is what TagResource takes.
@@ -2148,120 +1085,6 @@ type UpdateImageStorageClassOutput struct {
 	ImageStatus    *ImageStatus     `json:"imageStatus,omitzero"`
 }
 
-// UpdatePullThroughCacheRuleInput is what UpdatePullThroughCacheRule takes.
-type UpdatePullThroughCacheRuleInput struct {
-	RegistryId          *string `json:"registryId,omitzero"`
-	EcrRepositoryPrefix *string `json:"ecrRepositoryPrefix,omitzero"` // required
-	CredentialArn       *string `json:"credentialArn,omitzero"`
-	CustomRoleArn       *string `json:"customRoleArn,omitzero"`
-}
-
-func (in *UpdatePullThroughCacheRuleInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.EcrRepositoryPrefix == nil {
-		c.Missing("ecrRepositoryPrefix")
-	} else {
-		c.Length("ecrRepositoryPrefix", *in.EcrRepositoryPrefix, 2, 30)
-		c.Pattern("ecrRepositoryPrefix", *in.EcrRepositoryPrefix, patternPullThroughCacheRuleRepositoryPrefix)
-	}
-	if in.CredentialArn != nil {
-		c.Length("credentialArn", *in.CredentialArn, 50, 612)
-		c.Pattern("credentialArn", *in.CredentialArn, patternCredentialArn)
-	}
-	if in.CustomRoleArn != nil {
-		c.Length("customRoleArn", *in.CustomRoleArn, -1, 2048)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *UpdatePullThroughCacheRuleInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// UpdatePullThroughCacheRuleOutput is what UpdatePullThroughCacheRule answers.
-type UpdatePullThroughCacheRuleOutput struct {
-	EcrRepositoryPrefix      *string          `json:"ecrRepositoryPrefix,omitzero"`
-	RegistryId               *string          `json:"registryId,omitzero"`
-	UpdatedAt                *shape.Timestamp `json:"updatedAt,omitzero"`
-	CredentialArn            *string          `json:"credentialArn,omitzero"`
-	CustomRoleArn            *string          `json:"customRoleArn,omitzero"`
-	UpstreamRepositoryPrefix *string          `json:"upstreamRepositoryPrefix,omitzero"`
-}
-
-// UpdateRepositoryCreationTemplateInput is what UpdateRepositoryCreationTemplate takes.
-type UpdateRepositoryCreationTemplateInput struct {
-	Prefix                             *string                                               `json:"prefix,omitzero"` // required
-	Description                        *string                                               `json:"description,omitzero"`
-	EncryptionConfiguration            *EncryptionConfigurationForRepositoryCreationTemplate `json:"encryptionConfiguration,omitzero"`
-	ResourceTags                       []Tag                                                 `json:"resourceTags,omitzero"`
-	ImageTagMutability                 *ImageTagMutability                                   `json:"imageTagMutability,omitzero"`
-	ImageTagMutabilityExclusionFilters []ImageTagMutabilityExclusionFilter                   `json:"imageTagMutabilityExclusionFilters,omitzero"`
-	RepositoryPolicy                   *string                                               `json:"repositoryPolicy,omitzero"`
-	LifecyclePolicy                    *string                                               `json:"lifecyclePolicy,omitzero"`
-	AppliedFor                         []RCTAppliedFor                                       `json:"appliedFor,omitzero"`
-	CustomRoleArn                      *string                                               `json:"customRoleArn,omitzero"`
-}
-
-func (in *UpdateRepositoryCreationTemplateInput) check(c *shape.Check) {
-	if in.Prefix == nil {
-		c.Missing("prefix")
-	} else {
-		c.Length("prefix", *in.Prefix, 1, 256)
-		c.Pattern("prefix", *in.Prefix, patternPrefix)
-	}
-	if in.Description != nil {
-		c.Length("description", *in.Description, -1, 256)
-	}
-	if in.EncryptionConfiguration != nil {
-		in.EncryptionConfiguration.check(c.In("encryptionConfiguration"))
-	}
-	if in.ResourceTags != nil {
-		for i := range in.ResourceTags {
-			in.ResourceTags[i].check(c.Item("resourceTags", i))
-		}
-	}
-	if in.ImageTagMutability != nil {
-		c.Enum("imageTagMutability", string(*in.ImageTagMutability), "IMMUTABLE", "MUTABLE", "MUTABLE_WITH_EXCLUSION", "IMMUTABLE_WITH_EXCLUSION")
-	}
-	if in.ImageTagMutabilityExclusionFilters != nil {
-		c.Size("imageTagMutabilityExclusionFilters", len(in.ImageTagMutabilityExclusionFilters), 1, 5)
-		for i := range in.ImageTagMutabilityExclusionFilters {
-			in.ImageTagMutabilityExclusionFilters[i].check(c.Item("imageTagMutabilityExclusionFilters", i))
-		}
-	}
-	if in.RepositoryPolicy != nil {
-		c.Length("repositoryPolicy", *in.RepositoryPolicy, 0, 10240)
-	}
-	if in.LifecyclePolicy != nil {
-		c.Length("lifecyclePolicy", *in.LifecyclePolicy, 0, 30720)
-	}
-	if in.AppliedFor != nil {
-		for i := range in.AppliedFor {
-			c.Element().Enum("appliedFor", string(in.AppliedFor[i]), "REPLICATION", "PULL_THROUGH_CACHE", "CREATE_ON_PUSH")
-		}
-	}
-	if in.CustomRoleArn != nil {
-		c.Length("customRoleArn", *in.CustomRoleArn, -1, 2048)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *UpdateRepositoryCreationTemplateInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// UpdateRepositoryCreationTemplateOutput is what UpdateRepositoryCreationTemplate answers.
-type UpdateRepositoryCreationTemplateOutput struct {
-	RegistryId                 *string                     `json:"registryId,omitzero"`
-	RepositoryCreationTemplate *RepositoryCreationTemplate `json:"repositoryCreationTemplate,omitzero"`
-}
-
 // UploadLayerPartInput is what UploadLayerPart takes.
 type UploadLayerPartInput struct {
 	RegistryId     *string `json:"registryId,omitzero"`
@@ -2319,43 +1142,6 @@ type UploadLayerPartOutput struct {
 	LastByteReceived *int64  `json:"lastByteReceived,omitzero"`
 }
 
-// ValidatePullThroughCacheRuleInput is what ValidatePullThroughCacheRule takes.
-type ValidatePullThroughCacheRuleInput struct {
-	EcrRepositoryPrefix *string `json:"ecrRepositoryPrefix,omitzero"` // required
-	RegistryId          *string `json:"registryId,omitzero"`
-}
-
-func (in *ValidatePullThroughCacheRuleInput) check(c *shape.Check) {
-	if in.EcrRepositoryPrefix == nil {
-		c.Missing("ecrRepositoryPrefix")
-	} else {
-		c.Length("ecrRepositoryPrefix", *in.EcrRepositoryPrefix, 2, 30)
-		c.Pattern("ecrRepositoryPrefix", *in.EcrRepositoryPrefix, patternPullThroughCacheRuleRepositoryPrefix)
-	}
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *ValidatePullThroughCacheRuleInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// ValidatePullThroughCacheRuleOutput is what ValidatePullThroughCacheRule answers.
-type ValidatePullThroughCacheRuleOutput struct {
-	EcrRepositoryPrefix      *string `json:"ecrRepositoryPrefix,omitzero"`
-	RegistryId               *string `json:"registryId,omitzero"`
-	UpstreamRegistryUrl      *string `json:"upstreamRegistryUrl,omitzero"`
-	CredentialArn            *string `json:"credentialArn,omitzero"`
-	CustomRoleArn            *string `json:"customRoleArn,omitzero"`
-	UpstreamRepositoryPrefix *string `json:"upstreamRepositoryPrefix,omitzero"`
-	IsValid                  *bool   `json:"isValid,omitzero"`
-	Failure                  *string `json:"failure,omitzero"`
-}
-
 // ArtifactStatus is an enum of the service model.
 type ArtifactStatus string
 
@@ -2377,54 +1163,11 @@ const (
 	ArtifactStatusFilterAny        ArtifactStatusFilter = "ANY"
 )
 
-// Attribute is a structure of the service model.
-type Attribute struct {
-	Key   *string `json:"key,omitzero"` // required
-	Value *string `json:"value,omitzero"`
-}
-
 // AuthorizationData is a structure of the service model.
 type AuthorizationData struct {
 	AuthorizationToken *string          `json:"authorizationToken,omitzero"`
 	ExpiresAt          *shape.Timestamp `json:"expiresAt,omitzero"`
 	ProxyEndpoint      *string          `json:"proxyEndpoint,omitzero"`
-}
-
-// AwsEcrContainerImageDetails is a structure of the service model.
-type AwsEcrContainerImageDetails struct {
-	Architecture   *string          `json:"architecture,omitzero"`
-	Author         *string          `json:"author,omitzero"`
-	ImageHash      *string          `json:"imageHash,omitzero"`
-	ImageTags      []string         `json:"imageTags,omitzero"`
-	Platform       *string          `json:"platform,omitzero"`
-	PushedAt       *shape.Timestamp `json:"pushedAt,omitzero"`
-	LastInUseAt    *shape.Timestamp `json:"lastInUseAt,omitzero"`
-	InUseCount     *int64           `json:"inUseCount,omitzero"`
-	Registry       *string          `json:"registry,omitzero"`
-	RepositoryName *string          `json:"repositoryName,omitzero"`
-}
-
-// CvssScore is a structure of the service model.
-type CvssScore struct {
-	BaseScore     *float64 `json:"baseScore,omitzero"`
-	ScoringVector *string  `json:"scoringVector,omitzero"`
-	Source        *string  `json:"source,omitzero"`
-	Version       *string  `json:"version,omitzero"`
-}
-
-// CvssScoreAdjustment is a structure of the service model.
-type CvssScoreAdjustment struct {
-	Metric *string `json:"metric,omitzero"`
-	Reason *string `json:"reason,omitzero"`
-}
-
-// CvssScoreDetails is a structure of the service model.
-type CvssScoreDetails struct {
-	Adjustments   []CvssScoreAdjustment `json:"adjustments,omitzero"`
-	Score         *float64              `json:"score,omitzero"`
-	ScoreSource   *string               `json:"scoreSource,omitzero"`
-	ScoringVector *string               `json:"scoringVector,omitzero"`
-	Version       *string               `json:"version,omitzero"`
 }
 
 // DescribeImagesFilter is a structure of the service model.
@@ -2459,24 +1202,6 @@ func (in *EncryptionConfiguration) check(c *shape.Check) {
 	}
 }
 
-// EncryptionConfigurationForRepositoryCreationTemplate is a structure of the service model.
-type EncryptionConfigurationForRepositoryCreationTemplate struct {
-	EncryptionType *EncryptionType `json:"encryptionType,omitzero"` // required
-	KmsKey         *string         `json:"kmsKey,omitzero"`
-}
-
-func (in *EncryptionConfigurationForRepositoryCreationTemplate) check(c *shape.Check) {
-	if in.EncryptionType == nil {
-		c.Missing("encryptionType")
-	} else {
-		c.Enum("encryptionType", string(*in.EncryptionType), "AES256", "KMS", "KMS_DSSE")
-	}
-	if in.KmsKey != nil {
-		c.Length("kmsKey", *in.KmsKey, 0, 2048)
-		c.Pattern("kmsKey", *in.KmsKey, patternKmsKeyForRepositoryCreationTemplate)
-	}
-}
-
 // EncryptionType is an enum of the service model.
 type EncryptionType string
 
@@ -2486,27 +1211,6 @@ const (
 	EncryptionTypeKms     EncryptionType = "KMS"
 	EncryptionTypeKmsDsse EncryptionType = "KMS_DSSE"
 )
-
-// EnhancedImageScanFinding is a structure of the service model.
-type EnhancedImageScanFinding struct {
-	AwsAccountId                *string                      `json:"awsAccountId,omitzero"`
-	Description                 *string                      `json:"description,omitzero"`
-	FindingArn                  *string                      `json:"findingArn,omitzero"`
-	FirstObservedAt             *shape.Timestamp             `json:"firstObservedAt,omitzero"`
-	LastObservedAt              *shape.Timestamp             `json:"lastObservedAt,omitzero"`
-	PackageVulnerabilityDetails *PackageVulnerabilityDetails `json:"packageVulnerabilityDetails,omitzero"`
-	Remediation                 *Remediation                 `json:"remediation,omitzero"`
-	Resources                   []Resource                   `json:"resources,omitzero"`
-	Score                       *float64                     `json:"score,omitzero"`
-	ScoreDetails                *ScoreDetails                `json:"scoreDetails,omitzero"`
-	Severity                    *string                      `json:"severity,omitzero"`
-	Status                      *string                      `json:"status,omitzero"`
-	Title                       *string                      `json:"title,omitzero"`
-	Type                        *string                      `json:"type,omitzero"`
-	UpdatedAt                   *shape.Timestamp             `json:"updatedAt,omitzero"`
-	FixAvailable                *string                      `json:"fixAvailable,omitzero"`
-	ExploitAvailable            *string                      `json:"exploitAvailable,omitzero"`
-}
 
 // FindingSeverity is an enum of the service model.
 type FindingSeverity string
@@ -2529,15 +1233,6 @@ type Image struct {
 	ImageManifest          *string          `json:"imageManifest,omitzero"`
 	ImageManifestMediaType *string          `json:"imageManifestMediaType,omitzero"`
 }
-
-// ImageActionType is an enum of the service model.
-type ImageActionType string
-
-// The values of ImageActionType.
-const (
-	ImageActionTypeExpire     ImageActionType = "EXPIRE"
-	ImageActionTypeTransition ImageActionType = "TRANSITION"
-)
 
 // ImageDetail is a structure of the service model.
 type ImageDetail struct {
@@ -2605,32 +1300,6 @@ type ImageReferrer struct {
 	ArtifactStatus *ArtifactStatus   `json:"artifactStatus,omitzero"`
 }
 
-// ImageReplicationStatus is a structure of the service model.
-type ImageReplicationStatus struct {
-	Region      *string            `json:"region,omitzero"`
-	RegistryId  *string            `json:"registryId,omitzero"`
-	Status      *ReplicationStatus `json:"status,omitzero"`
-	FailureCode *string            `json:"failureCode,omitzero"`
-}
-
-// ImageScanFinding is a structure of the service model.
-type ImageScanFinding struct {
-	Name        *string          `json:"name,omitzero"`
-	Description *string          `json:"description,omitzero"`
-	Uri         *string          `json:"uri,omitzero"`
-	Severity    *FindingSeverity `json:"severity,omitzero"`
-	Attributes  []Attribute      `json:"attributes,omitzero"`
-}
-
-// ImageScanFindings is a structure of the service model.
-type ImageScanFindings struct {
-	ImageScanCompletedAt         *shape.Timestamp           `json:"imageScanCompletedAt,omitzero"`
-	VulnerabilitySourceUpdatedAt *shape.Timestamp           `json:"vulnerabilitySourceUpdatedAt,omitzero"`
-	FindingSeverityCounts        map[FindingSeverity]int64  `json:"findingSeverityCounts,omitzero"`
-	Findings                     []ImageScanFinding         `json:"findings,omitzero"`
-	EnhancedFindings             []EnhancedImageScanFinding `json:"enhancedFindings,omitzero"`
-}
-
 // ImageScanFindingsSummary is a structure of the service model.
 type ImageScanFindingsSummary struct {
 	ImageScanCompletedAt         *shape.Timestamp          `json:"imageScanCompletedAt,omitzero"`
@@ -2650,14 +1319,6 @@ type ImageScanningConfiguration struct {
 }
 
 func (in *ImageScanningConfiguration) check(*shape.Check) {}
-
-// ImageSigningStatus is a structure of the service model.
-type ImageSigningStatus struct {
-	SigningProfileArn *string        `json:"signingProfileArn,omitzero"`
-	FailureCode       *string        `json:"failureCode,omitzero"`
-	FailureReason     *string        `json:"failureReason,omitzero"`
-	Status            *SigningStatus `json:"status,omitzero"`
-}
 
 // ImageStatus is an enum of the service model.
 type ImageStatus string
@@ -2753,67 +1414,6 @@ const (
 	LayerFailureCodeMissingLayerDigest LayerFailureCode = "MissingLayerDigest"
 )
 
-// LifecyclePolicyPreviewFilter is a structure of the service model.
-type LifecyclePolicyPreviewFilter struct {
-	TagStatus *TagStatus `json:"tagStatus,omitzero"`
-}
-
-func (in *LifecyclePolicyPreviewFilter) check(c *shape.Check) {
-	if in.TagStatus != nil {
-		c.Enum("tagStatus", string(*in.TagStatus), "TAGGED", "UNTAGGED", "ANY")
-	}
-}
-
-// LifecyclePolicyPreviewResult is a structure of the service model.
-type LifecyclePolicyPreviewResult struct {
-	ImageTags           []string                     `json:"imageTags,omitzero"`
-	ImageDigest         *string                      `json:"imageDigest,omitzero"`
-	ImagePushedAt       *shape.Timestamp             `json:"imagePushedAt,omitzero"`
-	Action              *LifecyclePolicyRuleAction   `json:"action,omitzero"`
-	AppliedRulePriority *int64                       `json:"appliedRulePriority,omitzero"`
-	StorageClass        *LifecyclePolicyStorageClass `json:"storageClass,omitzero"`
-}
-
-// LifecyclePolicyPreviewStatus is an enum of the service model.
-type LifecyclePolicyPreviewStatus string
-
-// The values of LifecyclePolicyPreviewStatus.
-const (
-	LifecyclePolicyPreviewStatusInProgress LifecyclePolicyPreviewStatus = "IN_PROGRESS"
-	LifecyclePolicyPreviewStatusComplete   LifecyclePolicyPreviewStatus = "COMPLETE"
-	LifecyclePolicyPreviewStatusExpired    LifecyclePolicyPreviewStatus = "EXPIRED"
-	LifecyclePolicyPreviewStatusFailed     LifecyclePolicyPreviewStatus = "FAILED"
-)
-
-// LifecyclePolicyPreviewSummary is a structure of the service model.
-type LifecyclePolicyPreviewSummary struct {
-	ExpiringImageTotalCount       *int64                         `json:"expiringImageTotalCount,omitzero"`
-	TransitioningImageTotalCounts []TransitioningImageTotalCount `json:"transitioningImageTotalCounts,omitzero"`
-}
-
-// LifecyclePolicyRuleAction is a structure of the service model.
-type LifecyclePolicyRuleAction struct {
-	Type               *ImageActionType                   `json:"type,omitzero"`
-	TargetStorageClass *LifecyclePolicyTargetStorageClass `json:"targetStorageClass,omitzero"`
-}
-
-// LifecyclePolicyStorageClass is an enum of the service model.
-type LifecyclePolicyStorageClass string
-
-// The values of LifecyclePolicyStorageClass.
-const (
-	LifecyclePolicyStorageClassArchive  LifecyclePolicyStorageClass = "ARCHIVE"
-	LifecyclePolicyStorageClassStandard LifecyclePolicyStorageClass = "STANDARD"
-)
-
-// LifecyclePolicyTargetStorageClass is an enum of the service model.
-type LifecyclePolicyTargetStorageClass string
-
-// The values of LifecyclePolicyTargetStorageClass.
-const (
-	LifecyclePolicyTargetStorageClassArchive LifecyclePolicyTargetStorageClass = "ARCHIVE"
-)
-
 // ListImageReferrersFilter is a structure of the service model.
 type ListImageReferrersFilter struct {
 	ArtifactTypes  []string              `json:"artifactTypes,omitzero"`
@@ -2847,146 +1447,9 @@ func (in *ListImagesFilter) check(c *shape.Check) {
 	}
 }
 
-// PackageVulnerabilityDetails is a structure of the service model.
-type PackageVulnerabilityDetails struct {
-	Cvss                   []CvssScore         `json:"cvss,omitzero"`
-	ReferenceUrls          []string            `json:"referenceUrls,omitzero"`
-	RelatedVulnerabilities []string            `json:"relatedVulnerabilities,omitzero"`
-	Source                 *string             `json:"source,omitzero"`
-	SourceUrl              *string             `json:"sourceUrl,omitzero"`
-	VendorCreatedAt        *shape.Timestamp    `json:"vendorCreatedAt,omitzero"`
-	VendorSeverity         *string             `json:"vendorSeverity,omitzero"`
-	VendorUpdatedAt        *shape.Timestamp    `json:"vendorUpdatedAt,omitzero"`
-	VulnerabilityId        *string             `json:"vulnerabilityId,omitzero"`
-	VulnerablePackages     []VulnerablePackage `json:"vulnerablePackages,omitzero"`
-}
-
-// PullThroughCacheRule is a structure of the service model.
-type PullThroughCacheRule struct {
-	EcrRepositoryPrefix      *string           `json:"ecrRepositoryPrefix,omitzero"`
-	UpstreamRegistryUrl      *string           `json:"upstreamRegistryUrl,omitzero"`
-	CreatedAt                *shape.Timestamp  `json:"createdAt,omitzero"`
-	RegistryId               *string           `json:"registryId,omitzero"`
-	CredentialArn            *string           `json:"credentialArn,omitzero"`
-	CustomRoleArn            *string           `json:"customRoleArn,omitzero"`
-	UpstreamRepositoryPrefix *string           `json:"upstreamRepositoryPrefix,omitzero"`
-	UpstreamRegistry         *UpstreamRegistry `json:"upstreamRegistry,omitzero"`
-	UpdatedAt                *shape.Timestamp  `json:"updatedAt,omitzero"`
-}
-
-// RCTAppliedFor is an enum of the service model.
-type RCTAppliedFor string
-
-// The values of RCTAppliedFor.
-const (
-	RCTAppliedForReplication      RCTAppliedFor = "REPLICATION"
-	RCTAppliedForPullThroughCache RCTAppliedFor = "PULL_THROUGH_CACHE"
-	RCTAppliedForCreateOnPush     RCTAppliedFor = "CREATE_ON_PUSH"
-)
-
-// Recommendation is a structure of the service model.
-type Recommendation struct {
-	Url  *string `json:"url,omitzero"`
-	Text *string `json:"text,omitzero"`
-}
-
-// RegistryScanningConfiguration is a structure of the service model.
-type RegistryScanningConfiguration struct {
-	ScanType *ScanType              `json:"scanType,omitzero"`
-	Rules    []RegistryScanningRule `json:"rules,omitzero"`
-}
-
-// RegistryScanningRule is a structure of the service model.
-type RegistryScanningRule struct {
-	ScanFrequency     *ScanFrequency             `json:"scanFrequency,omitzero"`     // required
-	RepositoryFilters []ScanningRepositoryFilter `json:"repositoryFilters,omitzero"` // required
-}
-
-func (in *RegistryScanningRule) check(c *shape.Check) {
-	if in.ScanFrequency == nil {
-		c.Missing("scanFrequency")
-	} else {
-		c.Enum("scanFrequency", string(*in.ScanFrequency), "SCAN_ON_PUSH", "CONTINUOUS_SCAN", "MANUAL")
-	}
-	if in.RepositoryFilters == nil {
-		c.Missing("repositoryFilters")
-	} else {
-		c.Size("repositoryFilters", len(in.RepositoryFilters), 0, 100)
-		for i := range in.RepositoryFilters {
-			in.RepositoryFilters[i].check(c.Item("repositoryFilters", i))
-		}
-	}
-}
-
-// Remediation is a structure of the service model.
-type Remediation struct {
-	Recommendation *Recommendation `json:"recommendation,omitzero"`
-}
-
-// ReplicationBackfillProgress is a structure of the service model.
-type ReplicationBackfillProgress struct {
-	TotalReplicationCount     *int64   `json:"totalReplicationCount,omitzero"`
-	CompletedReplicationCount *int64   `json:"completedReplicationCount,omitzero"`
-	FailedReplicationCount    *int64   `json:"failedReplicationCount,omitzero"`
-	FailureCodes              []string `json:"failureCodes,omitzero"`
-}
-
-// ReplicationBackfillResult is a structure of the service model.
-type ReplicationBackfillResult struct {
-	RepositoryName       *string                          `json:"repositoryName,omitzero"`
-	ImageId              *ImageIdentifier                 `json:"imageId,omitzero"`
-	Status               *ReplicationBackfillResultStatus `json:"status,omitzero"`
-	FailureCode          *string                          `json:"failureCode,omitzero"`
-	SubImageFailureCodes []string                         `json:"subImageFailureCodes,omitzero"`
-}
-
-// ReplicationBackfillResultStatus is an enum of the service model.
-type ReplicationBackfillResultStatus string
-
-// The values of ReplicationBackfillResultStatus.
-const (
-	ReplicationBackfillResultStatusComplete ReplicationBackfillResultStatus = "COMPLETE"
-	ReplicationBackfillResultStatusFailed   ReplicationBackfillResultStatus = "FAILED"
-)
-
-// ReplicationBackfillStatus is an enum of the service model.
-type ReplicationBackfillStatus string
-
-// The values of ReplicationBackfillStatus.
-const (
-	ReplicationBackfillStatusPreparing  ReplicationBackfillStatus = "PREPARING"
-	ReplicationBackfillStatusInProgress ReplicationBackfillStatus = "IN_PROGRESS"
-	ReplicationBackfillStatusComplete   ReplicationBackfillStatus = "COMPLETE"
-	ReplicationBackfillStatusFailed     ReplicationBackfillStatus = "FAILED"
-	ReplicationBackfillStatusStopping   ReplicationBackfillStatus = "STOPPING"
-	ReplicationBackfillStatusStopped    ReplicationBackfillStatus = "STOPPED"
-)
-
-// ReplicationBackfillSummary is a structure of the service model.
-type ReplicationBackfillSummary struct {
-	ReplicationBackfillId *string                      `json:"replicationBackfillId,omitzero"`
-	Destination           *ReplicationDestination      `json:"destination,omitzero"`
-	Status                *ReplicationBackfillStatus   `json:"status,omitzero"`
-	FailureCode           *string                      `json:"failureCode,omitzero"`
-	Progress              *ReplicationBackfillProgress `json:"progress,omitzero"`
-	StartedAt             *shape.Timestamp             `json:"startedAt,omitzero"`
-	EndedAt               *shape.Timestamp             `json:"endedAt,omitzero"`
-}
-
 // ReplicationConfiguration is a structure of the service model.
 type ReplicationConfiguration struct {
 	Rules []ReplicationRule `json:"rules,omitzero"` // required
-}
-
-func (in *ReplicationConfiguration) check(c *shape.Check) {
-	if in.Rules == nil {
-		c.Missing("rules")
-	} else {
-		c.Size("rules", len(in.Rules), 0, 10)
-		for i := range in.Rules {
-			in.Rules[i].check(c.Item("rules", i))
-		}
-	}
 }
 
 // ReplicationDestination is a structure of the service model.
@@ -2995,52 +1458,11 @@ type ReplicationDestination struct {
 	RegistryId *string `json:"registryId,omitzero"` // required
 }
 
-func (in *ReplicationDestination) check(c *shape.Check) {
-	if in.Region == nil {
-		c.Missing("region")
-	} else {
-		c.Length("region", *in.Region, 2, 25)
-		c.Pattern("region", *in.Region, patternRegion)
-	}
-	if in.RegistryId == nil {
-		c.Own().Missing("registryId")
-	} else {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-}
-
 // ReplicationRule is a structure of the service model.
 type ReplicationRule struct {
 	Destinations      []ReplicationDestination `json:"destinations,omitzero"` // required
 	RepositoryFilters []RepositoryFilter       `json:"repositoryFilters,omitzero"`
 }
-
-func (in *ReplicationRule) check(c *shape.Check) {
-	if in.Destinations == nil {
-		c.Missing("destinations")
-	} else {
-		c.Size("destinations", len(in.Destinations), 0, 100)
-		for i := range in.Destinations {
-			in.Destinations[i].check(c.Item("destinations", i))
-		}
-	}
-	if in.RepositoryFilters != nil {
-		c.Size("repositoryFilters", len(in.RepositoryFilters), 1, 100)
-		for i := range in.RepositoryFilters {
-			in.RepositoryFilters[i].check(c.Item("repositoryFilters", i))
-		}
-	}
-}
-
-// ReplicationStatus is an enum of the service model.
-type ReplicationStatus string
-
-// The values of ReplicationStatus.
-const (
-	ReplicationStatusInProgress ReplicationStatus = "IN_PROGRESS"
-	ReplicationStatusComplete   ReplicationStatus = "COMPLETE"
-	ReplicationStatusFailed     ReplicationStatus = "FAILED"
-)
 
 // Repository is a structure of the service model.
 type Repository struct {
@@ -3055,40 +1477,10 @@ type Repository struct {
 	EncryptionConfiguration            *EncryptionConfiguration            `json:"encryptionConfiguration,omitzero"`
 }
 
-// RepositoryCreationTemplate is a structure of the service model.
-type RepositoryCreationTemplate struct {
-	Prefix                             *string                                               `json:"prefix,omitzero"`
-	Description                        *string                                               `json:"description,omitzero"`
-	EncryptionConfiguration            *EncryptionConfigurationForRepositoryCreationTemplate `json:"encryptionConfiguration,omitzero"`
-	ResourceTags                       []Tag                                                 `json:"resourceTags,omitzero"`
-	ImageTagMutability                 *ImageTagMutability                                   `json:"imageTagMutability,omitzero"`
-	ImageTagMutabilityExclusionFilters []ImageTagMutabilityExclusionFilter                   `json:"imageTagMutabilityExclusionFilters,omitzero"`
-	RepositoryPolicy                   *string                                               `json:"repositoryPolicy,omitzero"`
-	LifecyclePolicy                    *string                                               `json:"lifecyclePolicy,omitzero"`
-	AppliedFor                         []RCTAppliedFor                                       `json:"appliedFor,omitzero"`
-	CustomRoleArn                      *string                                               `json:"customRoleArn,omitzero"`
-	CreatedAt                          *shape.Timestamp                                      `json:"createdAt,omitzero"`
-	UpdatedAt                          *shape.Timestamp                                      `json:"updatedAt,omitzero"`
-}
-
 // RepositoryFilter is a structure of the service model.
 type RepositoryFilter struct {
 	Filter     *string               `json:"filter,omitzero"`     // required
 	FilterType *RepositoryFilterType `json:"filterType,omitzero"` // required
-}
-
-func (in *RepositoryFilter) check(c *shape.Check) {
-	if in.Filter == nil {
-		c.Missing("filter")
-	} else {
-		c.Length("filter", *in.Filter, 2, 256)
-		c.Pattern("filter", *in.Filter, patternRepositoryFilterValue)
-	}
-	if in.FilterType == nil {
-		c.Missing("filterType")
-	} else {
-		c.Enum("filterType", string(*in.FilterType), "PREFIX_MATCH")
-	}
 }
 
 // RepositoryFilterType is an enum of the service model.
@@ -3097,45 +1489,6 @@ type RepositoryFilterType string
 // The values of RepositoryFilterType.
 const (
 	RepositoryFilterTypePrefixMatch RepositoryFilterType = "PREFIX_MATCH"
-)
-
-// RepositoryScanningConfiguration is a structure of the service model.
-type RepositoryScanningConfiguration struct {
-	RepositoryArn      *string                    `json:"repositoryArn,omitzero"`
-	RepositoryName     *string                    `json:"repositoryName,omitzero"`
-	ScanOnPush         *bool                      `json:"scanOnPush,omitzero"`
-	ScanFrequency      *ScanFrequency             `json:"scanFrequency,omitzero"`
-	AppliedScanFilters []ScanningRepositoryFilter `json:"appliedScanFilters,omitzero"`
-}
-
-// RepositoryScanningConfigurationFailure is a structure of the service model.
-type RepositoryScanningConfigurationFailure struct {
-	RepositoryName *string                           `json:"repositoryName,omitzero"`
-	FailureCode    *ScanningConfigurationFailureCode `json:"failureCode,omitzero"`
-	FailureReason  *string                           `json:"failureReason,omitzero"`
-}
-
-// Resource is a structure of the service model.
-type Resource struct {
-	Details *ResourceDetails  `json:"details,omitzero"`
-	Id      *string           `json:"id,omitzero"`
-	Tags    map[string]string `json:"tags,omitzero"`
-	Type    *string           `json:"type,omitzero"`
-}
-
-// ResourceDetails is a structure of the service model.
-type ResourceDetails struct {
-	AwsEcrContainerImage *AwsEcrContainerImageDetails `json:"awsEcrContainerImage,omitzero"`
-}
-
-// ScanFrequency is an enum of the service model.
-type ScanFrequency string
-
-// The values of ScanFrequency.
-const (
-	ScanFrequencyScanOnPush     ScanFrequency = "SCAN_ON_PUSH"
-	ScanFrequencyContinuousScan ScanFrequency = "CONTINUOUS_SCAN"
-	ScanFrequencyManual         ScanFrequency = "MANUAL"
 )
 
 // ScanStatus is an enum of the service model.
@@ -3153,131 +1506,6 @@ const (
 	ScanStatusFindingsUnavailable    ScanStatus = "FINDINGS_UNAVAILABLE"
 	ScanStatusLimitExceeded          ScanStatus = "LIMIT_EXCEEDED"
 	ScanStatusImageArchived          ScanStatus = "IMAGE_ARCHIVED"
-)
-
-// ScanType is an enum of the service model.
-type ScanType string
-
-// The values of ScanType.
-const (
-	ScanTypeBasic    ScanType = "BASIC"
-	ScanTypeEnhanced ScanType = "ENHANCED"
-)
-
-// ScanningConfigurationFailureCode is an enum of the service model.
-type ScanningConfigurationFailureCode string
-
-// The values of ScanningConfigurationFailureCode.
-const (
-	ScanningConfigurationFailureCodeRepositoryNotFound ScanningConfigurationFailureCode = "REPOSITORY_NOT_FOUND"
-)
-
-// ScanningRepositoryFilter is a structure of the service model.
-type ScanningRepositoryFilter struct {
-	Filter     *string                       `json:"filter,omitzero"`     // required
-	FilterType *ScanningRepositoryFilterType `json:"filterType,omitzero"` // required
-}
-
-func (in *ScanningRepositoryFilter) check(c *shape.Check) {
-	if in.Filter == nil {
-		c.Missing("filter")
-	} else {
-		c.Length("filter", *in.Filter, 1, 255)
-		c.Pattern("filter", *in.Filter, patternScanningRepositoryFilterValue)
-	}
-	if in.FilterType == nil {
-		c.Missing("filterType")
-	} else {
-		c.Enum("filterType", string(*in.FilterType), "WILDCARD")
-	}
-}
-
-// ScanningRepositoryFilterType is an enum of the service model.
-type ScanningRepositoryFilterType string
-
-// The values of ScanningRepositoryFilterType.
-const (
-	ScanningRepositoryFilterTypeWildcard ScanningRepositoryFilterType = "WILDCARD"
-)
-
-// ScoreDetails is a structure of the service model.
-type ScoreDetails struct {
-	Cvss *CvssScoreDetails `json:"cvss,omitzero"`
-}
-
-// SigningConfiguration is a structure of the service model.
-type SigningConfiguration struct {
-	Rules []SigningRule `json:"rules,omitzero"` // required
-}
-
-func (in *SigningConfiguration) check(c *shape.Check) {
-	if in.Rules == nil {
-		c.Missing("rules")
-	} else {
-		c.Size("rules", len(in.Rules), 0, 10)
-		for i := range in.Rules {
-			in.Rules[i].check(c.Item("rules", i))
-		}
-	}
-}
-
-// SigningRepositoryFilter is a structure of the service model.
-type SigningRepositoryFilter struct {
-	Filter     *string                      `json:"filter,omitzero"`     // required
-	FilterType *SigningRepositoryFilterType `json:"filterType,omitzero"` // required
-}
-
-func (in *SigningRepositoryFilter) check(c *shape.Check) {
-	if in.Filter == nil {
-		c.Missing("filter")
-	} else {
-		c.Length("filter", *in.Filter, 1, 256)
-		c.Pattern("filter", *in.Filter, patternSigningRepositoryFilterValue)
-	}
-	if in.FilterType == nil {
-		c.Missing("filterType")
-	} else {
-		c.Enum("filterType", string(*in.FilterType), "WILDCARD_MATCH")
-	}
-}
-
-// SigningRepositoryFilterType is an enum of the service model.
-type SigningRepositoryFilterType string
-
-// The values of SigningRepositoryFilterType.
-const (
-	SigningRepositoryFilterTypeWildcardMatch SigningRepositoryFilterType = "WILDCARD_MATCH"
-)
-
-// SigningRule is a structure of the service model.
-type SigningRule struct {
-	SigningProfileArn *string                   `json:"signingProfileArn,omitzero"` // required
-	RepositoryFilters []SigningRepositoryFilter `json:"repositoryFilters,omitzero"`
-}
-
-func (in *SigningRule) check(c *shape.Check) {
-	if in.SigningProfileArn == nil {
-		c.Missing("signingProfileArn")
-	} else {
-		c.Length("signingProfileArn", *in.SigningProfileArn, -1, 200)
-		c.Pattern("signingProfileArn", *in.SigningProfileArn, patternSigningProfileArn)
-	}
-	if in.RepositoryFilters != nil {
-		c.Size("repositoryFilters", len(in.RepositoryFilters), 1, 100)
-		for i := range in.RepositoryFilters {
-			in.RepositoryFilters[i].check(c.Item("repositoryFilters", i))
-		}
-	}
-}
-
-// SigningStatus is an enum of the service model.
-type SigningStatus string
-
-// The values of SigningStatus.
-const (
-	SigningStatusInProgress SigningStatus = "IN_PROGRESS"
-	SigningStatusComplete   SigningStatus = "COMPLETE"
-	SigningStatusFailed     SigningStatus = "FAILED"
 )
 
 // SubjectIdentifier is a structure of the service model.
@@ -3325,56 +1553,11 @@ const (
 	TargetStorageClassArchive  TargetStorageClass = "ARCHIVE"
 )
 
-// TransitioningImageTotalCount is a structure of the service model.
-type TransitioningImageTotalCount struct {
-	TargetStorageClass *LifecyclePolicyTargetStorageClass `json:"targetStorageClass,omitzero"`
-	ImageTotalCount    *int64                             `json:"imageTotalCount,omitzero"`
-}
-
-// UpstreamRegistry is an enum of the service model.
-type UpstreamRegistry string
-
-// The values of UpstreamRegistry.
-const (
-	UpstreamRegistryEcr                     UpstreamRegistry = "ecr"
-	UpstreamRegistryEcrPublic               UpstreamRegistry = "ecr-public"
-	UpstreamRegistryQuay                    UpstreamRegistry = "quay"
-	UpstreamRegistryK8s                     UpstreamRegistry = "k8s"
-	UpstreamRegistryDockerHub               UpstreamRegistry = "docker-hub"
-	UpstreamRegistryGithubContainerRegistry UpstreamRegistry = "github-container-registry"
-	UpstreamRegistryAzureContainerRegistry  UpstreamRegistry = "azure-container-registry"
-	UpstreamRegistryGitlabContainerRegistry UpstreamRegistry = "gitlab-container-registry"
-	UpstreamRegistryChainguard              UpstreamRegistry = "chainguard"
-)
-
-// VulnerablePackage is a structure of the service model.
-type VulnerablePackage struct {
-	Arch            *string `json:"arch,omitzero"`
-	Epoch           *int64  `json:"epoch,omitzero"`
-	FilePath        *string `json:"filePath,omitzero"`
-	Name            *string `json:"name,omitzero"`
-	PackageManager  *string `json:"packageManager,omitzero"`
-	Release         *string `json:"release,omitzero"`
-	SourceLayerHash *string `json:"sourceLayerHash,omitzero"`
-	Version         *string `json:"version,omitzero"`
-	FixedInVersion  *string `json:"fixedInVersion,omitzero"`
-}
-
 // The patterns of the service model, compiled once and never changed.
 var (
-	patternCredentialArn                          = shape.NewPattern(`^arn:aws(-\w+)*:secretsmanager:[a-zA-Z0-9-:]+:secret:ecr\-pullthroughcache/[a-zA-Z0-9/_+=.@-]+$`, `^arn:aws(-\w+)*:secretsmanager:[a-zA-Z0-9-:]+:secret:ecr\-pullthroughcache/[a-zA-Z0-9/_+=.@-]+$`)
 	patternImageTagMutabilityExclusionFilterValue = shape.NewPattern(`^[0-9a-zA-Z._*-]{1,128}$`, `^[0-9a-zA-Z._*-]{1,128}$`)
-	patternKmsKeyForRepositoryCreationTemplate    = shape.NewPattern(`^$|arn:aws[a-z0-9-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]+`, `^$|arn:aws[a-z0-9-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]+`)
 	patternLayerDigest                            = shape.NewPattern(`[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+`, `[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+`)
-	patternPrefix                                 = shape.NewPattern(`^([a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*/?|ROOT)$`, `^([a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*/?|ROOT)$`)
-	patternPrincipalArn                           = shape.NewPattern(`^arn:aws(-[a-z]+)*:iam::[0-9]{12}:(role|user)/[\w+=,.@-]+(/[\w+=,.@-]+)*$`, `^arn:aws(-[a-z]+)*:iam::[0-9]{12}:(role|user)/[\w+=,.@-]+(/[\w+=,.@-]+)*$`)
-	patternPullThroughCacheRuleRepositoryPrefix   = shape.NewPattern(`^([a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*/?|ROOT)$`, `^([a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*/?|ROOT)$`)
-	patternRegion                                 = shape.NewPattern(`[0-9a-z-]{2,25}`, `[0-9a-z-]{2,25}`)
 	patternRegistryId                             = shape.NewPattern(`[0-9]{12}`, `[0-9]{12}`)
-	patternRepositoryFilterValue                  = shape.NewPattern(`^(?:[a-z0-9]+(?:[._-][a-z0-9]*)*/)*[a-z0-9]*(?:[._-][a-z0-9]*)*$`, `^(?:[a-z0-9]+(?:[._-][a-z0-9]*)*/)*[a-z0-9]*(?:[._-][a-z0-9]*)*$`)
 	patternRepositoryName                         = shape.NewPattern(`[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`, `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`)
-	patternScanningRepositoryFilterValue          = shape.NewPattern(`^[a-z0-9*](?:[._\-/a-z0-9*]?[a-z0-9*]+)*$`, `^[a-z0-9*](?:[._\-/a-z0-9*]?[a-z0-9*]+)*$`)
-	patternSigningProfileArn                      = shape.NewPattern(`^arn:aws(-[a-z]+)*:signer:[a-z0-9-]+:[0-9]{12}:/signing-profiles/[a-zA-Z0-9_]{2,}$`, `^arn:aws(-[a-z]+)*:signer:[a-z0-9-]+:[0-9]{12}:/signing-profiles/[a-zA-Z0-9_]{2,}$`)
-	patternSigningRepositoryFilterValue           = shape.NewPattern(`^(?:[a-z0-9*]+(?:[._-][a-z0-9*]+)*/)*[a-z0-9*]+(?:[._-][a-z0-9*]+)*$`, `^(?:[a-z0-9*]+(?:[._-][a-z0-9*]+)*/)*[a-z0-9*]+(?:[._-][a-z0-9*]+)*$`)
 	patternUploadId                               = shape.NewPattern(`[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`, `[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`)
 )

@@ -10,6 +10,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/aws/json11"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
 	"github.com/berth-registry/berth/internal/api/ecr"
+	"github.com/berth-registry/berth/internal/api/ecr/templates"
 	"github.com/berth-registry/berth/internal/domain/errs"
 )
 
@@ -60,10 +61,10 @@ func TestValidate(t *testing.T) {
 		{"a negative byte", new(ecr.UploadLayerPartInput), `{"repositoryName":"ok","uploadId":"00000000-0000-0000-0000-000000000000","partFirstByte":-1,"partLastByte":1,"layerPartBlob":""}`,
 			`'partFirstByte': 'Member must have value greater than or equal to 0'`},
 		{"no blob", new(ecr.UploadLayerPartInput), `{"repositoryName":"ok","uploadId":"00000000-0000-0000-0000-000000000000","partFirstByte":0,"partLastByte":1}`, `'layerPartBlob': 'Member must not be null'`},
-		{"a prefix", new(ecr.CreatePullThroughCacheRuleInput), `{"ecrRepositoryPrefix":"Bad","upstreamRegistryUrl":"x"}`,
-			`'ecrRepositoryPrefix': 'Member must satisfy regular expression pattern: ^([a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*/?|ROOT)$'`},
-		{"deep", new(ecr.PutReplicationConfigurationInput), `{"replicationConfiguration":{"rules":[{"destinations":[{"region":"eu-x-1","registryId":"123456789012"},{"region":"EU","registryId":"123456789012"}]}]}}`,
-			`'replicationConfiguration.rules.1.member.destinations.2.member.region': 'Member must satisfy regular expression pattern: [0-9a-z-]{2,25}'`},
+		{"a prefix", new(templates.CreateRepositoryCreationTemplateInput), `{"prefix":"Bad","appliedFor":[]}`,
+			`'prefix': 'Member must satisfy regular expression pattern: ^([a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*/?|ROOT)$'`},
+		{"deep", new(templates.CreateRepositoryCreationTemplateInput), `{"prefix":"ok","appliedFor":["REPLICATION"],"imageTagMutabilityExclusionFilters":[{"filterType":"WILDCARD","filter":"ok"},{"filterType":"WILDCARD","filter":"/"}]}`,
+			`'imageTagMutabilityExclusionFilters.2.member.filter': 'Member must satisfy regular expression pattern: ^[0-9a-zA-Z._*-]{1,128}$'`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := checked(t, tt.in, tt.body)

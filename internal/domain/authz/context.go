@@ -38,6 +38,9 @@ func (c *requestContext) Lookup(key string) ([]string, bool) {
 		return c.global(rest)
 	case "ecr", "ecr-public":
 		if key == imageTagKey {
+			if c.imageTags == nil {
+				return nil, false
+			}
 			tags := c.imageTags()
 			return tags, len(tags) > 0
 		}

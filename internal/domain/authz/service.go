@@ -147,13 +147,15 @@ func (s *Service) question(ctx context.Context, r *Request, who *subject, need *
 		}
 		return owner.Organization.ID, owner.Organization.Path
 	}
-	c.imageTags = sync.OnceValue(func() []string {
-		tags, err := s.imageTags(ctx, need)
-		if err != nil {
-			c.failed = err
-		}
-		return tags
-	})
+	if len(need.Images) > 0 {
+		c.imageTags = sync.OnceValue(func() []string {
+			tags, err := s.imageTags(ctx, need)
+			if err != nil {
+				c.failed = err
+			}
+			return tags
+		})
+	}
 	question := &policy.Request{Action: need.Action, Resource: "*", Caller: who.caller, Context: c}
 	if !need.Resource.IsZero() {
 		question.Resource = need.Resource.String()
