@@ -12,8 +12,9 @@
 //
 // An upload is a row in the volatile database and an unfinished object in the
 // region's store. A blob is a row in the durable database that maps a digest
-// within a registry and a key to a finished object; objects are never moved or
-// copied. A layer is a row that says that a repository holds a digest.
+// within a registry and a key to a finished object; objects are never changed, and
+// copied only between the store and the archive. A layer is a row that says that a
+// repository holds a digest.
 // docs/push-cycle.md argues every step against a crash and a power cut.
 //
 // # Rules that keep bytes alive
