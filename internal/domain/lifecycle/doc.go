@@ -358,10 +358,7 @@ func (s *Service) Subscribe(ctx context.Context, tx *sqldb.Tx, e event.Event) er
 			return err
 		}
 	}
-	if e.Kind == event.ImagePushed {
-		return nil
-	}
-	return s.enqueueFollowers(ctx, tx, t, d.Digest)
+	return s.enqueueFollowers(ctx, tx, t, d.Digest, e.Kind == event.ImagePushed)
 }
 
 func decode(t jobs.Task, into any) error { return json.Unmarshal(t.Payload, into) }

@@ -333,6 +333,36 @@ func TestUntagAndRetain(t *testing.T) {
 	})
 }
 
+// A subject that comes back because it is pushed brings its referrers, too.
+func TestReferrersComeBackWithAPush(t *testing.T) {
+	onEngines(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		w.put(spec{short: "a", tags: []string{"v1"}}, spec{short: "sig", subject: "a"})
+		_, err := w.Storage.Archive(ctx, w.app, image.Ref{Tag: "v1"})
+		w.must(err)
+		w.due(JobReferrers, w.followSubject)
+		if got := w.left("a sig"); got != "a:ARCHIVED sig:ARCHIVED" {
+			t.Fatalf("left: %s", got)
+		}
+		push := func() {
+			w.exec(`UPDATE image SET status = 0, activated_at = $2 WHERE digest = $1`, string(digest("a")), w.clk.Now().UnixMicro())
+			w.must(w.db.Update(ctx, func(tx *sqldb.Tx) error {
+				return w.Outbox.Record(ctx, tx, event.Event{Registry: testRegistry, Kind: event.ImagePushed, Detail: event.ImageDetail{Repository: "app", Digest: digest("a")}})
+			}))
+		}
+		push()
+		w.due(JobReferrers, w.followSubject)
+		w.runJobs(storage.Job)
+		if got := w.left("a sig"); got != "a sig" {
+			t.Errorf("left: %s", got)
+		}
+		push() // nothing to follow
+		if n := w.count(`SELECT count(*) FROM job WHERE kind = $1`, JobReferrers); n != 0 {
+			t.Errorf("%d jobs", n)
+		}
+	})
+}
+
 func TestReferrersGoWithTheirSubject(t *testing.T) {
 	onEngines(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
