@@ -140,6 +140,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 
 // buildServices wires the domain, once.
 func (a *App) buildServices() (err error) {
+	// The embedded shape has one node, which nobody shares the database with.
 	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{DrainTimeout: time.Duration(a.cfg.DrainTimeout), Alone: true})
 	a.trail = audit.NewTrail(a.durable, a.log)
 	a.quotas = a.buildQuotas()

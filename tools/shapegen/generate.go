@@ -10,8 +10,9 @@ import (
 )
 
 // Generate writes the Go file of the package from the model. operations limits
-// the types: nil means all operations. The same input gives the same bytes.
-func Generate(src Source, pkg string, operations []string) ([]byte, error) {
+// the types: nil means all operations. names asks for the lists of all operations
+// and errors. The same input gives the same bytes.
+func Generate(src Source, pkg string, operations []string, names bool) ([]byte, error) {
 	m, err := parseModel(src)
 	if err != nil {
 		return nil, err
@@ -26,7 +27,7 @@ func Generate(src Source, pkg string, operations []string) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("%s: the protocol %q is not supported", src.Name, m.Metadata.Protocol)
 	}
-	if err := g.write(operations); err != nil {
+	if err := g.write(operations, names); err != nil {
 		return nil, fmt.Errorf("%s: %w", src.Name, err)
 	}
 
@@ -62,8 +63,10 @@ func (g *generator) claim(name, owner string) error {
 	return nil
 }
 
-func (g *generator) write(operations []string) error {
-	g.writeNames()
+func (g *generator) write(operations []string, names bool) error {
+	if names {
+		g.writeNames()
+	}
 	inputs, outputs := map[string]bool{}, map[string]bool{}
 	top := map[string]bool{} // structures that are written as inputs or outputs
 	for _, name := range operations {

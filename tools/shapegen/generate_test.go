@@ -31,7 +31,7 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 { // the same bytes each time
-		got, err := Generate(readModel(t, "testdata/harbour.json"), "harbour", nil)
+		got, err := Generate(readModel(t, "testdata/harbour.json"), "harbour", nil, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestAllModelsCompile(t *testing.T) {
 		t.Fatalf("models %v, %v", models, err)
 	}
 	for _, path := range append(models, "testdata/harbour.json") {
-		src, err := Generate(readModel(t, path), "generated", nil)
+		src, err := Generate(readModel(t, path), "generated", nil, true)
 		if err != nil {
 			t.Error(err)
 			continue
@@ -131,7 +131,7 @@ func TestOperationsFlag(t *testing.T) {
 		"Close":              {"func OperationNames", "func ErrorShapes", "type CloseInput struct", "type CloseOutput struct"},
 		"ListShips,DockShip": {"type ListShipsInput struct", "type DockShipInput struct", "type Person struct", "type Pilot struct", `"Close",`},
 	} {
-		got, err := Generate(src, "harbour", splitList(list))
+		got, err := Generate(src, "harbour", splitList(list), true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,6 +145,13 @@ func TestOperationsFlag(t *testing.T) {
 		}
 		if list == "none" && bytes.Contains(got, []byte("Input")) {
 			t.Error("-operations none: types")
+		}
+		bare, err := Generate(src, "harbour", splitList(list), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(bare, []byte("OperationNames")) || bytes.Contains(bare, []byte("ErrorShapes")) || bytes.Contains(got, []byte("Input struct")) != bytes.Contains(bare, []byte("Input struct")) {
+			t.Errorf("-operations %s -names=false:\n%s", list, bare)
 		}
 	}
 }
@@ -166,12 +173,12 @@ func TestGenerateRefuses(t *testing.T) {
 		{"two constants that are one", head + `"A":{"type":"string","enum":["ON","on"]}}}`, "would both be named AOn"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if out, err := Generate(Source{Name: "models/x.json", JSON: []byte(tt.model)}, "x", nil); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if out, err := Generate(Source{Name: "models/x.json", JSON: []byte(tt.model)}, "x", nil, true); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q\n%s", err, tt.want, out)
 			}
 		})
 	}
-	if _, err := Generate(readModel(t, "testdata/harbour.json"), "x", []string{"Sink"}); err == nil || !strings.Contains(err.Error(), "no operation Sink") {
+	if _, err := Generate(readModel(t, "testdata/harbour.json"), "x", []string{"Sink"}, true); err == nil || !strings.Contains(err.Error(), "no operation Sink") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -11,7 +11,8 @@
 //	go run ../../../tools/shapegen -model ../../../models/ecr.json -package ecr -out shapes_gen.go
 //
 // The flag -operations limits the types to a comma-separated list of
-// operations; "none" writes no types, only the names.
+// operations; "none" writes no types, only the names. -names=false leaves the
+// names out, for a package that has a part of a service's types.
 package main
 
 import (
@@ -35,17 +36,18 @@ func run(args []string) error {
 	pkg := flags.String("package", "", "the `name` of the Go package")
 	out := flags.String("out", "", "the `file` to write")
 	list := flags.String("operations", "", "the `operations` to write types for, separated by commas; all when empty, \"none\" for names only")
+	names := flags.Bool("names", true, "write the names of all operations and errors of the model")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *modelPath == "" || *pkg == "" || *out == "" || flags.NArg() > 0 {
-		return fmt.Errorf("give -model, -package and -out, and nothing else but -operations")
+		return fmt.Errorf("give -model, -package and -out, and nothing else but -operations and -names")
 	}
 	raw, err := os.ReadFile(*modelPath)
 	if err != nil {
 		return err
 	}
-	src, err := Generate(Source{Name: "models/" + filepath.Base(*modelPath), JSON: raw}, *pkg, splitList(*list))
+	src, err := Generate(Source{Name: "models/" + filepath.Base(*modelPath), JSON: raw}, *pkg, splitList(*list), *names)
 	if err != nil {
 		return err
 	}

@@ -150,9 +150,5 @@ func (s *Service) deleteImage(ctx context.Context, tx *sqldb.Tx, r repository.Re
 
 // texts reads a query of one column.
 func texts(ctx context.Context, tx *sqldb.Tx, query string, args ...any) ([]string, error) {
-	return sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (string, error) {
-		var t string
-		err := row.Scan(&t)
-		return t, err
-	}, query, args...)
+	return sqldb.Collect(ctx, tx, sqldb.One[string], query, args...)
 }

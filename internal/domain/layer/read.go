@@ -145,11 +145,7 @@ func (s *Service) nearReview(ctx context.Context, tx *sqldb.Tx, repositoryID int
 	}
 	soon := s.clock.Now().Add(s.grace / 2).UnixMicro()
 	err := inBatches(free, func(batch []any) error {
-		page, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (name.Digest, error) {
-			var d string
-			err := row.Scan(&d)
-			return name.Digest(d), err
-		}, `SELECT digest FROM layer_review WHERE repository_id = $1 AND due_at <= $2 AND digest IN `+sqldb.In(3, len(batch)),
+		page, err := sqldb.Collect(ctx, tx, sqldb.One[name.Digest], `SELECT digest FROM layer_review WHERE repository_id = $1 AND due_at <= $2 AND digest IN `+sqldb.In(3, len(batch)),
 			append([]any{repositoryID, soon}, batch...)...)
 		late = append(late, page...)
 		return err
@@ -255,7 +251,7 @@ func (s *Service) Recall(ctx context.Context, r repository.Repository, ds []name
 // blobsOf finds the blobs of layers, of those that meet the condition.
 func blobsOf(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ds []name.Digest, condition string) (blobs []int64, err error) {
 	err = inBatches(ds, func(batch []any) error {
-		page, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (id int64, err error) { return id, row.Scan(&id) },
+		page, err := sqldb.Collect(ctx, tx, sqldb.One[int64],
 			`SELECT b.id FROM layer l JOIN blob b ON b.id = l.blob_id WHERE l.repository_id = $1 AND l.digest IN `+sqldb.In(2, len(batch))+condition,
 			append([]any{r.ID}, batch...)...)
 		blobs = append(blobs, page...)
@@ -364,23 +360,12 @@ func (s *Service) Mount(ctx context.Context, from, to repository.Repository, d n
 	if from.Registry != to.Registry || from.Encryption.KeyID != to.Encryption.KeyID {
 		return Layer{}, false, nil
 	}
-	source, err := s.Stat(ctx, from, d)
-	if errs.Is(err, errs.LayersNotFound) {
-		return Layer{}, false, nil
-	}
-	if err != nil {
-		return Layer{}, false, err
-	}
-	limits, err := s.quotas.RepositoryLimits(ctx, to.Registry.Account, to.Name)
-	if err == nil {
-		err = s.fits(ctx, to, limits, d, source.Size)
-	}
-	if err != nil {
+	if err := s.mountFits(ctx, from, to, d); err != nil {
 		return Layer{}, false, err
 	}
 	var l Layer
 	var mounted, added bool
-	err = s.durable.Update(ctx, func(tx *sqldb.Tx) error {
+	err := s.durable.Update(ctx, func(tx *sqldb.Tx) error {
 		mounted = false
 		if err := share(ctx, tx, to); err != nil {
 			return err

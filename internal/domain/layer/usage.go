@@ -109,6 +109,23 @@ func (s *Service) fits(ctx context.Context, r repository.Repository, l quota.Lim
 	return nil
 }
 
+// mountFits is fits for a layer of another repository, whose size is looked up only
+// where a quota is set. A layer that is not there is for the mount to find.
+func (s *Service) mountFits(ctx context.Context, from, to repository.Repository, d name.Digest) error {
+	limits, err := s.quotas.RepositoryLimits(ctx, to.Registry.Account, to.Name)
+	if err != nil || limits.StorageBytes == 0 && limits.RepositoryStorageBytes == 0 {
+		return err
+	}
+	source, err := s.lookup(ctx, from, d)
+	if errs.Is(err, errs.LayersNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.fits(ctx, to, limits, d, source.Size)
+}
+
 // measure says how many bytes the registry of r holds, or the repository given,
 // and whether it holds the digest.
 func (s *Service) measure(ctx context.Context, r repository.Repository, only *repository.Repository, d name.Digest) (used int64, there bool, err error) {

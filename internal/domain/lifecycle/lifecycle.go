@@ -161,16 +161,30 @@ func (o Options) selection() selection.Options { return selection.Options{MultiA
 // limits are the quotas on the policies of an account, which a text has to keep.
 func (s *Service) limits(ctx context.Context, account name.AccountID, text string) (rules.Limits, error) {
 	l, err := s.Quotas.Limits(ctx, account)
-	if err == nil && utf8.RuneCountInString(text) > l.LifecyclePolicyChars {
-		err = errs.Parameter("lifecyclePolicyText", fmt.Sprintf("Member must have length less than or equal to %d", l.LifecyclePolicyChars))
+	if err == nil {
+		err = checkLength(text, l)
 	}
-	return rules.Limits{Rules: int(l.LifecycleRules)}, err
+	return rules.Limits{Rules: l.LifecycleRules}, err
 }
 
-// Check says what is wrong with a policy in the grammar of ECR, before there is a
-// repository to put it on: errs.InvalidParameter, nil for nothing.
-func Check(text string) error {
-	_, err := rules.Parse(text, rules.ECR, rules.Limits{})
+func checkLength(text string, l quota.Limits) error {
+	if utf8.RuneCountInString(text) > l.LifecyclePolicyChars {
+		return errs.Parameter("lifecyclePolicyText", fmt.Sprintf("Member must have length less than or equal to %d", l.LifecyclePolicyChars))
+	}
+	return nil
+}
+
+// checked are the limits for a policy that has passed its quotas when it was set.
+var checked = rules.Limits{Rules: rules.MaxNumber}
+
+// Check says what is wrong with a policy in the grammar of ECR and within an
+// account's quotas, before there is a repository to put it on:
+// errs.InvalidParameter, nil for nothing.
+func Check(text string, l quota.Limits) error {
+	if err := checkLength(text, l); err != nil {
+		return err
+	}
+	_, err := rules.Parse(text, rules.ECR, rules.Limits{Rules: l.LifecycleRules})
 	return err
 }
 
@@ -191,9 +205,10 @@ func (s *Service) Put(ctx context.Context, r repository.Repository, text string)
 	return p, err
 }
 
-// PutTx is Put in the transaction that makes the repository.
+// PutTx is Put in the transaction that makes the repository, of a text that Check
+// has passed.
 func (s *Service) PutTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, text string) error {
-	_, err := s.putTx(ctx, tx, r, text, rules.Limits{})
+	_, err := s.putTx(ctx, tx, r, text, checked)
 	return err
 }
 
@@ -318,23 +333,32 @@ func (s *Service) Subscribe(ctx context.Context, tx *sqldb.Tx, e event.Event) er
 	default:
 		return nil
 	}
-	var id int64
-	var governed bool
-	err := tx.QueryRow(ctx, `SELECT id, EXISTS (SELECT 1 FROM lifecycle_policy p WHERE p.repository_id = repository.id) FROM repository WHERE account_id = $1 AND region = $2 AND name = $3`,
-		string(e.Registry.Account), string(e.Registry.Region), string(d.Repository)).Scan(&id, &governed)
+	t := target{Registry: e.Registry, Repository: d.Repository}
+	var governed, followed bool
+	err := tx.QueryRow(ctx, subscribed(e.Kind == event.ImagePushed), string(e.Registry.Account), string(e.Registry.Region), string(d.Repository), string(d.Digest)).Scan(&t.ID, &governed, &followed)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return nil
 	}
-	if err != nil {
-		return err
+	if err == nil && governed {
+		err = s.enqueueAt(ctx, tx, t, s.Clock.Now().Add(s.Delay))
 	}
-	t := target{Registry: e.Registry, Repository: d.Repository, ID: id}
-	if governed {
-		if err := s.enqueueAt(ctx, tx, t, s.Clock.Now().Add(s.Delay)); err != nil {
-			return err
-		}
+	if err == nil && followed {
+		err = s.enqueueFollowers(ctx, tx, t, d.Digest)
 	}
-	return s.enqueueFollowers(ctx, tx, t, d.Digest, e.Kind == event.ImagePushed)
+	return err
+}
+
+// subscribed asks whether a repository has a policy, and whether an image of it has
+// referrers that could follow it: every push asks. The referrers of an image that
+// was pushed have something to follow only where they are archived: it was, too.
+func subscribed(pushed bool) string {
+	archived := ""
+	if pushed {
+		archived = ` AND i.status = 1`
+	}
+	return `SELECT r.id, EXISTS (SELECT 1 FROM lifecycle_policy p WHERE p.repository_id = r.id),
+		EXISTS (SELECT 1 FROM image i WHERE i.repository_id = r.id AND i.subject = $4 AND i.subject <> ''` + archived + `)
+		FROM repository r WHERE r.account_id = $1 AND r.region = $2 AND r.name = $3`
 }
 
 func decode(t jobs.Task, into any) error { return json.Unmarshal(t.Payload, into) }

@@ -356,7 +356,7 @@ func (s *Service) expirePreviews(ctx context.Context) error {
 		var ids []int64
 		err := s.Durable.View(ctx, func(tx *sqldb.Tx) error {
 			var err error
-			ids, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (id int64, err error) { return id, row.Scan(&id) },
+			ids, err = sqldb.Collect(ctx, tx, sqldb.One[int64],
 				`SELECT repository_id FROM lifecycle_preview WHERE started_at < $1 AND status <> $2 ORDER BY started_at LIMIT 100`, before, string(PreviewExpired))
 			return err
 		})

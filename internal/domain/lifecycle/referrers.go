@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"strconv"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -19,22 +18,9 @@ type followers struct {
 	Subject name.Digest `json:"subject"`
 }
 
-// enqueueFollowers has the referrers of a subject follow it, if it has any (ECR
-// user guide: within 24 hours; here after the delay). Those of one that was pushed
-// have something to follow only where they are archived: it was, too.
-func (s *Service) enqueueFollowers(ctx context.Context, tx *sqldb.Tx, t target, subject name.Digest, pushed bool) error {
-	query := `SELECT 1 FROM image WHERE repository_id = $1 AND subject = $2 AND subject <> ''`
-	if pushed {
-		query += ` AND status = 1`
-	}
-	var one int64
-	err := tx.QueryRow(ctx, query+` LIMIT 1`, t.ID, string(subject)).Scan(&one)
-	if errors.Is(err, sqldb.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
+// enqueueFollowers has the referrers of a subject follow it (ECR user guide: within
+// 24 hours; here after the delay).
+func (s *Service) enqueueFollowers(ctx context.Context, tx *sqldb.Tx, t target, subject name.Digest) error {
 	return s.Jobs.Enqueue(ctx, tx, jobs.Job{
 		Kind: JobReferrers, UniqueKey: strconv.FormatInt(t.ID, 10) + "/" + string(subject), RunAt: s.Clock.Now().Add(s.Delay),
 		Payload: followers{target: t, Subject: subject},

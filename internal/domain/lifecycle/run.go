@@ -59,8 +59,7 @@ func (s *Service) evaluate(ctx context.Context, r repository.Repository, text *s
 	if err != nil {
 		return plan{}, err
 	}
-	// What was stored has passed its quota.
-	if p.rules, err = rules.Parse(p.policy.document, o.grammar(), rules.Limits{Rules: rules.MaxNumber}); err != nil {
+	if p.rules, err = rules.Parse(p.policy.document, o.grammar(), checked); err != nil {
 		return plan{}, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	for _, rule := range p.rules.Rules {

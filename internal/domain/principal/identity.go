@@ -162,11 +162,7 @@ func (s *Service) loadPolicies(ctx context.Context, tx *sqldb.Tx, entity string)
 	if err != nil {
 		return nil, err
 	}
-	attached, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (string, error) {
-		var arn string
-		err := row.Scan(&arn)
-		return arn, err
-	}, `SELECT DISTINCT a.policy_arn FROM iam_attachment a JOIN iam_entity e ON e.id = a.entity_id WHERE`+ofEntity+`ORDER BY a.policy_arn`, entity)
+	attached, err := sqldb.Collect(ctx, tx, sqldb.One[string], `SELECT DISTINCT a.policy_arn FROM iam_attachment a JOIN iam_entity e ON e.id = a.entity_id WHERE`+ofEntity+`ORDER BY a.policy_arn`, entity)
 	if err != nil {
 		return nil, err
 	}

@@ -160,7 +160,7 @@ func (b Bin) KeepTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, 
 	if err != nil || settings.RecoveryWindow == 0 {
 		return err
 	}
-	tags, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (t string, err error) { return t, row.Scan(&t) },
+	tags, err := sqldb.Collect(ctx, tx, sqldb.One[string],
 		`SELECT tag FROM image_tag WHERE image_id = $1 ORDER BY tag`, imageID)
 	if err != nil {
 		return err
@@ -276,11 +276,7 @@ func (s *Service) remove(ctx context.Context, i Image, release func(context.Cont
 }
 
 func layersTx(ctx context.Context, tx *sqldb.Tx, id int64) ([]name.Digest, error) {
-	return sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (name.Digest, error) {
-		var d string
-		err := row.Scan(&d)
-		return name.Digest(d), err
-	}, `SELECT digest FROM deleted_image_layer WHERE deleted_id = $1 ORDER BY digest`, id)
+	return sqldb.Collect(ctx, tx, sqldb.One[name.Digest], `SELECT digest FROM deleted_image_layer WHERE deleted_id = $1 ORDER BY digest`, id)
 }
 
 // Purge removes deleted images for good before their window ends: the one that
@@ -311,11 +307,7 @@ func (s *Service) Purge(ctx context.Context, r repository.Repository, ref image.
 // before its window ends. It is false for one that has been restored or has gone.
 func (s *Service) PurgeRepository(ctx context.Context, r repository.Repository) (removed bool, err error) {
 	return s.Repositories.Remove(ctx, r.ID, r.ExpiresAt, func(ctx context.Context, tx *sqldb.Tx, r repository.Repository) error {
-		held, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (name.Digest, error) {
-			var d string
-			err := row.Scan(&d)
-			return name.Digest(d), err
-		}, `SELECT digest FROM layer WHERE repository_id = $1 ORDER BY digest`, r.ID)
+		held, err := sqldb.Collect(ctx, tx, sqldb.One[name.Digest], `SELECT digest FROM layer WHERE repository_id = $1 ORDER BY digest`, r.ID)
 		if err != nil {
 			return err
 		}

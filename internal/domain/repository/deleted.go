@@ -115,7 +115,7 @@ func (s *Service) Overdue(ctx context.Context, after int64, limit int) ([]int64,
 	var all []int64
 	err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
 		var err error
-		all, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (id int64, err error) { return id, row.Scan(&id) },
+		all, err = sqldb.Collect(ctx, tx, sqldb.One[int64],
 			`SELECT id FROM repository WHERE deleted_at <> 0 AND expires_at <= $1 AND id > $2 ORDER BY id LIMIT $3`, s.Clock.Now().UnixMicro(), after, limit)
 		return err
 	})

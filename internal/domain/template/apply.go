@@ -77,9 +77,6 @@ func (s *Service) make(ctx context.Context, t Template, repo name.Repository) (r
 	}
 	c := repository.Create{Registry: t.Registry, Name: repo, Mutability: t.Mutability, Encryption: t.Encryption, Tags: t.Tags, Policy: t.Policy}
 	if t.Lifecycle != "" {
-		if s.PutLifecycleTx == nil {
-			return repository.Repository{}, because(t, errs.New(errs.Validation, "lifecycle policies are not built yet"))
-		}
 		c.After = func(ctx context.Context, tx *sqldb.Tx, made repository.Repository) error {
 			return s.PutLifecycleTx(ctx, tx, made, t.Lifecycle)
 		}

@@ -28,10 +28,9 @@ type Config struct {
 	Repositories *repository.Service
 	Entities     *entity.Service
 	Access       *authz.Service
-	// CheckLifecycle validates a lifecycle policy, and PutLifecycleTx gives it to
-	// a repository in the transaction that makes the repository. While one of them
-	// is nil, templates with a lifecycle policy are refused.
-	CheckLifecycle func(text string) error
+	// CheckLifecycle validates a lifecycle policy within the account's quotas, and
+	// PutLifecycleTx gives it to a repository in the transaction that makes it.
+	CheckLifecycle func(text string, limits quota.Limits) error
 	PutLifecycleTx func(ctx context.Context, tx *sqldb.Tx, r repository.Repository, text string) error
 }
 
@@ -52,10 +51,7 @@ func (s *Service) check(t *Template, limits quota.Limits) error {
 	if t.Lifecycle == "" {
 		return nil
 	}
-	if s.CheckLifecycle == nil || s.PutLifecycleTx == nil {
-		return errs.New(errs.Validation, "A repository creation template cannot have a lifecycle policy: lifecycle policies are not built yet")
-	}
-	return s.CheckLifecycle(t.Lifecycle)
+	return s.CheckLifecycle(t.Lifecycle, limits)
 }
 
 // update runs fn in a transaction. errs.StorageFull when the database has no
@@ -225,11 +221,7 @@ func (s *Service) InUse(ctx context.Context, account name.AccountID, of string) 
 		return nil, nil
 	}
 	err = s.DB.View(ctx, func(tx *sqldb.Tx) error {
-		regions, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (name.Region, error) {
-			var region string
-			err := row.Scan(&region)
-			return name.Region(region), err
-		}, `SELECT DISTINCT region FROM repository_template WHERE account_id = $1 ORDER BY region`, string(account))
+		regions, err = sqldb.Collect(ctx, tx, sqldb.One[name.Region], `SELECT DISTINCT region FROM repository_template WHERE account_id = $1 ORDER BY region`, string(account))
 		return err
 	})
 	return regions, err

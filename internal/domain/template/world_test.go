@@ -63,7 +63,7 @@ func newWorld(t *testing.T, db *sqldb.DB) *world {
 	w.must(err)
 	w.Service = template.New(template.Config{
 		DB: db, Clock: w.clk, Registries: registries, Repositories: repositories, Entities: entities, Access: access,
-		CheckLifecycle: func(text string) error {
+		CheckLifecycle: func(text string, _ quota.Limits) error {
 			if text[0] != '{' {
 				return errs.Parameter("LifecyclePolicyText", "no policy")
 			}

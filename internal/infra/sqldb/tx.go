@@ -92,6 +92,10 @@ func Collect[T any](ctx context.Context, tx *Tx, scan func(Scanner) (T, error), 
 	return all, nil
 }
 
+// One scans a row of one column, for Collect. T is an integer, bool, string or
+// []byte, or a named type of those kinds.
+func One[T any](row Scanner) (v T, err error) { return v, row.Scan(&v) }
+
 // ForUpdate is the end of a SELECT that locks the rows it finds against all
 // other writers until the transaction ends. It is empty on SQLite, where there
 // is one writer at a time.

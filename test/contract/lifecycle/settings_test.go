@@ -160,3 +160,58 @@ func TestQuotas(t *testing.T) {
 		t.Errorf("an unknown quota: %v %s", err, out)
 	}
 }
+
+// TestTemplateWithPolicy: a repository that a push makes has its template's policy,
+// within the quota of its account, and the policy runs.
+func TestTemplateWithPolicy(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{Config: soon})
+	ctx, api := t.Context(), s.ECR()
+	text := keepNewest("v", 2)
+	template := &ecr.CreateRepositoryCreationTemplateInput{
+		Prefix: aws.String("team"), AppliedFor: []types.RCTAppliedFor{types.RCTAppliedForCreateOnPush}, LifecyclePolicy: aws.String(strings.Replace(text, "imageCountMoreThan", "sometimes", 1)),
+	}
+	var invalid *types.InvalidParameterException
+	if _, err := api.CreateRepositoryCreationTemplate(ctx, template); !errors.As(err, &invalid) {
+		t.Errorf("a template with a policy that is none: %v", err)
+	}
+	template.LifecyclePolicy = &text
+	made, err := api.CreateRepositoryCreationTemplate(ctx, template)
+	if err != nil || aws.ToString(made.RepositoryCreationTemplate.LifecyclePolicy) != text {
+		t.Fatalf("%+v %v", made, err)
+	}
+	pushMany(t, s.Registry(t), "team/app", 5, func(i int) string { return []string{"v0", "v1", "v2", "v3", "v4"}[i] })
+	if _, err := api.GetLifecyclePolicy(ctx, &ecr.GetLifecyclePolicyInput{RepositoryName: aws.String("team/app")}); err != nil {
+		t.Error(err)
+	}
+	wait(t, "the policy to run", func() bool { return len(listed(t, api, "team/app", nil, 100)) == 2 })
+}
+
+// TestMultiArch: with the setting an index and its images go together, in one run.
+func TestMultiArch(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{Config: soon})
+	s.CreateRepository(t, "app")
+	if out, err := s.Command(t.Context(), "repository", "settings", "set", "lifecycle-multi-arch", "true", "--repository", "app", "--data", s.Data).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	r := s.Registry(t)
+	index := func(tag string, seed uint64) {
+		t.Helper()
+		var children []harness.Descriptor
+		for n, architecture := range []string{"amd64", "arm64"} {
+			child := r.PushImage(t, "app", "", seed+uint64(n), 500)
+			child.Platform = &harness.Platform{Architecture: architecture, OS: "linux"}
+			children = append(children, child)
+		}
+		r.PushManifest(t, "app", tag, harness.OCIIndex, harness.Manifest{SchemaVersion: 2, MediaType: harness.OCIIndex, Manifests: children}.Bytes(t))
+	}
+	index("v1", 10)
+	index("v2", 20)
+	text := keepNewest("v", 1)
+	if _, err := s.ECR().PutLifecyclePolicy(t.Context(), &ecr.PutLifecyclePolicyInput{RepositoryName: aws.String("app"), LifecyclePolicyText: &text}); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the older index and its images to go", func() bool { return len(listed(t, s.ECR(), "app", nil, 100)) == 3 })
+	r.Verify(t, "app", "v2")
+}

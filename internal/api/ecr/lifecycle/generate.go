@@ -1,3 +1,3 @@
 package lifecycle
 
-//go:generate go run ../../../../tools/shapegen -model ../../../../models/ecr.json -package lifecycle -operations DeleteLifecyclePolicy,GetLifecyclePolicy,GetLifecyclePolicyPreview,PutLifecyclePolicy,StartLifecyclePolicyPreview -out shapes_gen.go
+//go:generate go run ../../../../tools/shapegen -model ../../../../models/ecr.json -package lifecycle -names=false -operations DeleteLifecyclePolicy,GetLifecyclePolicy,GetLifecyclePolicyPreview,PutLifecyclePolicy,StartLifecyclePolicyPreview -out shapes_gen.go

@@ -1,3 +1,3 @@
 package settings
 
-//go:generate go run ../../../../tools/shapegen -model ../../../../models/ecr.json -package settings -operations DeregisterPullTimeUpdateExclusion,GetAccountSetting,ListPullTimeUpdateExclusions,PutAccountSetting,RegisterPullTimeUpdateExclusion -out shapes_gen.go
+//go:generate go run ../../../../tools/shapegen -model ../../../../models/ecr.json -package settings -names=false -operations DeregisterPullTimeUpdateExclusion,GetAccountSetting,ListPullTimeUpdateExclusions,PutAccountSetting,RegisterPullTimeUpdateExclusion -out shapes_gen.go

@@ -1,3 +1,3 @@
 package templates
 
-//go:generate go run ../../../../tools/shapegen -model ../../../../models/ecr.json -package templates -operations CreateRepositoryCreationTemplate,DeleteRepositoryCreationTemplate,DescribeRepositoryCreationTemplates,UpdateRepositoryCreationTemplate -out shapes_gen.go
+//go:generate go run ../../../../tools/shapegen -model ../../../../models/ecr.json -package templates -names=false -operations CreateRepositoryCreationTemplate,DeleteRepositoryCreationTemplate,DescribeRepositoryCreationTemplates,UpdateRepositoryCreationTemplate -out shapes_gen.go

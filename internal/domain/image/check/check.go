@@ -57,7 +57,7 @@ func (s Service) Verify(ctx context.Context, progress func(done, total int64), r
 	for last := int64(0); ; {
 		var next []int64
 		err := s.Durable.View(ctx, func(tx *sqldb.Tx) (err error) {
-			next, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (id int64, err error) { return id, row.Scan(&id) }, verifyRepositories, last)
+			next, err = sqldb.Collect(ctx, tx, sqldb.One[int64], verifyRepositories, last)
 			return err
 		})
 		if err != nil || len(next) == 0 {

@@ -278,13 +278,9 @@ func childrenOf(ctx context.Context, tx *sqldb.Tx, imageID int64) ([]name.Digest
 }
 
 func digests(ctx context.Context, tx *sqldb.Tx, query string, args ...any) ([]name.Digest, error) {
-	return sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (name.Digest, error) {
-		var d string
-		err := row.Scan(&d)
-		return name.Digest(d), err
-	}, query, args...)
+	return sqldb.Collect(ctx, tx, sqldb.One[name.Digest], query, args...)
 }
 
 func texts(ctx context.Context, tx *sqldb.Tx, query string, args ...any) ([]string, error) {
-	return sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (t string, err error) { return t, row.Scan(&t) }, query, args...)
+	return sqldb.Collect(ctx, tx, sqldb.One[string], query, args...)
 }

@@ -39,7 +39,7 @@ func (r Reader) Of(ctx context.Context, reg name.Registry, repo name.Repository,
 		tags = nil
 		for from := 0; from < len(wanted); from += perStatement {
 			batch := wanted[from:min(from+perStatement, len(wanted))]
-			page, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (t string, err error) { return t, row.Scan(&t) },
+			page, err := sqldb.Collect(ctx, tx, sqldb.One[string],
 				tagsOfDigests+sqldb.In(4, len(batch)), append([]any{string(reg.Account), string(reg.Region), string(repo)}, batch...)...)
 			if err != nil {
 				return err

@@ -108,7 +108,7 @@ func (s *Service) Run(ctx context.Context) (Moved, error) {
 		var page []int64
 		err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
 			var err error
-			page, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (id int64, err error) { return id, row.Scan(&id) },
+			page, err = sqldb.Collect(ctx, tx, sqldb.One[int64],
 				`SELECT blob_id FROM blob_placement WHERE blob_id > $1 ORDER BY blob_id LIMIT $2`, last, pageSize)
 			return err
 		})

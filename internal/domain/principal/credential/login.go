@@ -40,11 +40,7 @@ func loadLogin(ctx context.Context, tx *sqldb.Tx, account name.AccountID, owner 
 	}
 	l.names = append(l.names, l.user.Name)
 	if n := l.policy.Forbids(); n > 0 {
-		l.former, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (string, error) {
-			var hash string
-			err := row.Scan(&hash)
-			return hash, err
-		}, `SELECT hash FROM iam_password_history WHERE user_id = $1 ORDER BY changed_at DESC LIMIT $2`, l.user.ID, n)
+		l.former, err = sqldb.Collect(ctx, tx, sqldb.One[string], `SELECT hash FROM iam_password_history WHERE user_id = $1 ORDER BY changed_at DESC LIMIT $2`, l.user.ID, n)
 	}
 	return l, err
 }

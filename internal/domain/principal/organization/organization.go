@@ -201,11 +201,7 @@ func touch(ctx context.Context, tx *sqldb.Tx, account name.AccountID) error {
 
 // touchAll gives every account of the organization a new revision.
 func touchAll(ctx context.Context, tx *sqldb.Tx, o record) ([]name.AccountID, error) {
-	return sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (name.AccountID, error) {
-		var id string
-		err := row.Scan(&id)
-		return name.AccountID(id), err
-	}, `UPDATE account SET revision = revision + 1 WHERE id IN (SELECT account_id FROM organization_account WHERE organization_id = $1) RETURNING id`, o.id)
+	return sqldb.Collect(ctx, tx, sqldb.One[name.AccountID], `UPDATE account SET revision = revision + 1 WHERE id IN (SELECT account_id FROM organization_account WHERE organization_id = $1) RETURNING id`, o.id)
 }
 
 // Load reads an account's place in its organization.

@@ -265,11 +265,7 @@ func (s *Service) List(ctx context.Context, account name.AccountID) ([]string, e
 	var all []string
 	err := s.principals.View(ctx, func(tx *sqldb.Tx) error {
 		var err error
-		all, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (string, error) {
-			var arn string
-			err := row.Scan(&arn)
-			return arn, err
-		}, `SELECT arn FROM iam_oidc_provider WHERE account_id = $1 ORDER BY arn`, string(account))
+		all, err = sqldb.Collect(ctx, tx, sqldb.One[string], `SELECT arn FROM iam_oidc_provider WHERE account_id = $1 ORDER BY arn`, string(account))
 		return err
 	})
 	return all, err

@@ -96,11 +96,7 @@ func (s *Service) policies(ctx context.Context, tx *sqldb.Tx, id string) ([]Sour
 	if err != nil {
 		return nil, err
 	}
-	attached, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (string, error) {
-		var arn string
-		err := row.Scan(&arn)
-		return arn, err
-	}, `SELECT DISTINCT a.policy_arn FROM iam_attachment a JOIN iam_entity e ON e.id = a.entity_id WHERE`+counting+`ORDER BY a.policy_arn`, id)
+	attached, err := sqldb.Collect(ctx, tx, sqldb.One[string], `SELECT DISTINCT a.policy_arn FROM iam_attachment a JOIN iam_entity e ON e.id = a.entity_id WHERE`+counting+`ORDER BY a.policy_arn`, id)
 	if err != nil {
 		return nil, err
 	}
