@@ -115,7 +115,7 @@ func TestDescriptions(t *testing.T) {
 		begun, finish := make(chan jobs.Task, 10), make(chan error)
 		q.Handle("scan", jobs.Handler{Run: func(_ context.Context, t jobs.Task) error { begun <- t; return <-finish }})
 		created := b.clk.Now()
-		later := created.Add(time.Hour)
+		later := created.Add(time.Minute) // before the queue's own hourly job
 		b.enqueue(q, jobs.Job{Kind: "scan", UniqueKey: "k", Payload: map[string]string{"image": "ä"}, RunAt: later, MaxAttempts: 3})
 		want := jobs.Description{
 			Kind: "scan", UniqueKey: "k", Payload: json.RawMessage(`{"image":"ä"}`), State: jobs.Waiting, MaxAttempts: 3, Created: created, RunAt: later,
@@ -134,7 +134,7 @@ func TestDescriptions(t *testing.T) {
 		}
 		same("waiting")
 		b.run(q)
-		b.clk.Advance(time.Hour)
+		b.clk.Advance(time.Minute)
 		receive(b, begun, "the job")
 		want.State, want.Attempt, want.RunAt, want.Lease = jobs.Running, 1, time.Time{}, later.Add(30*time.Second)
 		want.Node = b.only(q, jobs.Filter{}).Node
