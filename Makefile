@@ -82,19 +82,35 @@ test-unit: ## unit tests, with the race detector
 	go test -race -shuffle=on $$(go list ./... | grep -v '/berth/test/')
 	for module in $(CODE_MODULES); do go -C "$$module" test -race -shuffle=on ./...; done
 
+# The suites that say nothing about a shape of storage of their own run on the
+# embedded one and on the scale-out one here, and on the others in test-matrix.
+SHAPED := aws oci identity lifecycle
+shaped = BERTH_TEST_SHAPE=$(1) go test -shuffle=on -timeout 30m $(SHAPED:%=./test/contract/%) ./test/crash
+
 .PHONY: test-contract
 test-contract: ## suites and crashes from outside, against servers that they start
 	$(call header,Contract tests)
 	go test -shuffle=on -timeout 30m $$(go list ./test/... | grep -v '/test/contract/clients')
+	$(call header,Contract tests: PostgreSQL and S3)
+	$(call shaped,postgres+s3)
 
 .PHONY: test-clients
 test-clients: ## real clients against a server
 	$(call header,Real clients)
 	go test -count=1 -timeout 30m ./test/contract/clients
+	$(call header,Real clients: PostgreSQL and S3)
+	BERTH_TEST_SHAPE=postgres+s3 go test -count=1 -timeout 30m ./test/contract/clients
 
 # The long forms, for before a release.
 
 ROUNDS ?= 50
+
+.PHONY: test-matrix
+test-matrix: deps ## every suite on every shape of storage
+	for shape in sqlite+files sqlite+s3 postgres+files postgres+s3; do \
+		printf '\n=== %s\n' "$$shape"; \
+		BERTH_TEST_SHAPE=$$shape go test -count=1 -shuffle=on -timeout 60m $(SHAPED:%=./test/contract/%) ./test/crash ./test/contract/clients; \
+	done
 
 .PHONY: crash
 crash: ## kill the server ROUNDS times (50) while clients push; make test does 3

@@ -55,7 +55,7 @@ var bans = []ban{
 	{imported: "unsafe", why: "nothing here is worth it"},
 	{imported: "plugin", why: "everything is wired by hand in internal/app"},
 	{imported: "expvar", why: "it registers itself; metrics belong to internal/infra/obs"},
-	{imported: "net/http/pprof", why: "it registers itself with the default mux"},
+	{imported: "net/http/pprof", except: []string{"internal/app/observe"}, why: "it registers itself with the default mux, which nobody serves; the operators' listener has its handlers one by one"},
 }
 
 // pkg is a package of the module, as go list tells it.

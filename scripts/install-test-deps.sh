@@ -8,8 +8,8 @@
 #   scripts/install-test-deps.sh --long      also helm, which takes minutes to build
 #   scripts/install-test-deps.sh --help
 #
-# The versions of the clients stand in tools/clients/go.mod and
-# tools/helm/go.mod, with checksums beside them. Delete .tools to start afresh.
+# The versions of the clients stand in tools/clients/go.mod, tools/helm/go.mod and
+# tools/acme/go.mod (a certificate authority), with checksums beside them. Delete .tools to start afresh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -151,6 +151,7 @@ main() {
 	fi
 	echo "== Registry clients, into .tools/bin"
 	install_module tools/clients
+	install_module tools/acme
 	install_copied oras oras.land/oras@v1.3.1 h1:dFM8XHqsy4CyDblYek5VnxqfankYgRmhX1vzS2HvKrM= ./cmd/oras
 	if [[ $long == yes ]]; then
 		install_module tools/helm

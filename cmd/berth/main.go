@@ -14,6 +14,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/berth-registry/berth/cmd/berth/gc"
+	"github.com/berth-registry/berth/cmd/berth/healthcheck"
 	"github.com/berth-registry/berth/cmd/berth/repository"
 )
 
@@ -26,10 +28,12 @@ type commands struct {
 	Account      accountCommand      `cmd:"" help:"Create, list or show accounts, or make root access keys."`
 	Repository   repository.Command  `cmd:"" help:"Settings of repositories beyond ECR's, and what was deleted from them."`
 	Organization organizationCommand `cmd:"" help:"Group accounts, and limit them with service control policies."`
+	GC           gc.Command          `cmd:"" name:"gc" help:"Show how the collection of garbage stands, or collect now."`
 	Jobs         jobsCommand         `cmd:"" help:"List the work that waits, runs or has failed, try it again, or discard it."`
 	Quota        quotaCommand        `cmd:"" help:"List the quotas of an account, or set them for an account or a repository."`
 	Explain      explainCommand      `cmd:"" help:"Say who may do what, and why; exit status 3 when denied."`
 	Lifecycle    lifecycleCommand    `cmd:"" help:"Try out lifecycle policies."`
+	Healthcheck  healthcheck.Command `cmd:"" help:"Ask a server whether it takes requests; exit status 1 when it does not."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
 }
 

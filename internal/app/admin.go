@@ -10,9 +10,17 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/berth-registry/berth/internal/app/gcadmin"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/keys"
+)
+
+// Files of the data directory that a running server writes.
+const (
+	fileCredentials = "credentials"
+	fileServer      = "server.json"
+	fileSocket      = "admin.sock"
 )
 
 // maxSocketPath is what a Unix socket address can hold, less a little.
@@ -32,14 +40,18 @@ func socketAddress(data string) (address string, done func(), err error) {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), fileSocket), func() { _ = dir.Close() }, nil
 }
 
-// listenAdmin opens the administration socket. The caller holds the database's
-// lock, so a socket file that is there already is a dead server's.
+// listenAdmin opens the administration socket. A socket file that is there already
+// is a dead server's, unless somebody answers on it.
 func (a *App) listenAdmin() (net.Listener, error) {
 	address, done, err := socketAddress(a.cfg.Data)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
+	if conn, err := net.Dial("unix", address); err == nil {
+		_ = conn.Close() // it was only to see whether somebody is there
+		return nil, fmt.Errorf("another berth serves the data directory %s: give each node its own with --data", a.cfg.Data)
+	}
 	if err := os.Remove(a.path(fileSocket)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("the administration socket of an earlier server cannot be removed: %w", err)
 	}
@@ -98,6 +110,7 @@ func (a *App) adminHandler() http.Handler {
 	a.repositoryRoutes(mux)
 	a.quotaRoutes(mux)
 	a.jobRoutes(mux)
+	gcadmin.Service{Layers: a.layers}.Routes(mux)
 	return mux
 }
 

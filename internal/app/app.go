@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/berth-registry/berth/internal/app/backends"
+	"github.com/berth-registry/berth/internal/app/observe"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/audit"
 	"github.com/berth-registry/berth/internal/domain/authz"
@@ -38,12 +40,13 @@ import (
 	"github.com/berth-registry/berth/internal/domain/recovery"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
-	"github.com/berth-registry/berth/internal/domain/schema"
 	"github.com/berth-registry/berth/internal/domain/template"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/certs"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/jobs"
 	"github.com/berth-registry/berth/internal/infra/keys"
+	"github.com/berth-registry/berth/internal/infra/obs"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -65,8 +68,7 @@ type App struct {
 	durable  *sqldb.DB
 	volatile *sqldb.DB
 	keys     keys.Manager
-	stores   map[name.Region]blobstore.Store
-	archives map[name.Region]blobstore.Store
+	backends *backends.Backends
 	outbox   *event.Outbox
 	queue    *jobs.Queue
 	trail    *audit.Trail
@@ -89,6 +91,11 @@ type App struct {
 	access        *authz.Service
 	templates     *template.Service
 	proxies       []netip.Prefix
+
+	certificates *certs.Manager // nil without TLS
+
+	observe *observe.Observer
+	tracing *obs.Tracing // nil: off
 
 	handler  http.Handler
 	draining atomic.Bool
@@ -120,9 +127,14 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	if err := a.openBackends(ctx); err != nil {
+	if err := a.buildObserver(ctx); err != nil {
 		return nil, err
 	}
+	if a.backends, err = backends.Open(ctx, cfg, backends.Options{Clock: a.clk, Log: a.log, Observe: a.observe.Store}); err != nil {
+		return nil, err
+	}
+	a.durable, a.volatile, a.keys = a.backends.Durable, a.backends.Volatile, a.backends.Keys
+	a.watchDatabases(a.durable, a.volatile)
 	if err := a.buildServices(); err != nil {
 		return nil, err
 	}
@@ -132,6 +144,12 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	if err := a.quotas.Refresh(ctx); err != nil {
 		return nil, err
 	}
+	if a.certificates, err = a.openCertificates(); err != nil {
+		return nil, err
+	}
+	if a.certificates != nil {
+		a.observe.Certificate(a.certificates.Expiry)
+	}
 	if a.handler, err = a.buildHandler(); err != nil {
 		return nil, err
 	}
@@ -140,8 +158,9 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 
 // buildServices wires the domain, once.
 func (a *App) buildServices() (err error) {
-	// The embedded shape has one node, which nobody shares the database with.
-	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{DrainTimeout: time.Duration(a.cfg.DrainTimeout), Alone: true})
+	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{
+		DrainTimeout: time.Duration(a.cfg.DrainTimeout), Lease: jobLease, Alone: !a.cfg.Database.Postgres(), Around: a.observe.Job,
+	})
 	a.trail = audit.NewTrail(a.durable, a.log)
 	a.quotas = a.buildQuotas()
 	if a.principals, err = principal.New(a.durable, a.keys, a.clk); err != nil {
@@ -166,6 +185,7 @@ func (a *App) buildServices() (err error) {
 		Durable: a.durable, Volatile: a.volatile, Store: a.store, Archive: a.archive, Repositories: a.repositories,
 		Clock: a.clk, Log: a.log, Quotas: a.quotas, Jobs: a.queue,
 		Grace: time.Duration(a.cfg.LayerGrace), UploadLife: time.Duration(a.cfg.UploadLife),
+		DurableSuspend: a.cfg.Blobs.Remote(), Redirects: a.cfg.Blobs.S3.PublicEndpoint != "",
 	})
 	seed, err := a.keys.Derive("schema 1 manifest signatures", manifest.SignerSeedSize)
 	if err != nil {
@@ -197,18 +217,24 @@ func (a *App) buildServices() (err error) {
 		},
 	})
 	a.maintain()
+	a.observe.Jobs(a.queue)
+	a.observe.Layers(a.layers)
 	return nil
 }
 
+// jobLease is how long the jobs of a node that was killed rest, so that others
+// have taken all of them over within 30 seconds.
+const jobLease = 20 * time.Second
+
 // store gives the blob store of a region that is served here.
 func (a *App) store(r name.Region) (blobstore.Store, bool) {
-	s, ok := a.stores[r]
+	s, ok := a.backends.Stores[r]
 	return s, ok
 }
 
 // archive gives the second place of a region, for the bytes of archived images.
 func (a *App) archive(r name.Region) (blobstore.Store, bool) {
-	s, ok := a.archives[r]
+	s, ok := a.backends.Archives[r]
 	return s, ok
 }
 
@@ -217,24 +243,11 @@ func (a *App) Handler() http.Handler { return a.handler }
 
 // Close releases what New opened.
 func (a *App) Close() error {
-	var all []error
-	for _, db := range []*sqldb.DB{a.durable, a.volatile} {
-		if db != nil {
-			all = append(all, db.Close())
-		}
+	a.endTracing()
+	if a.backends == nil {
+		return nil
 	}
-	return errors.Join(all...)
-}
-
-// migrate brings the databases to this program's form.
-func (a *App) migrate(ctx context.Context) error {
-	if err := a.durable.Migrate(ctx, "schema_version", schema.Durable()...); err != nil {
-		return fmt.Errorf("the database cannot be brought up to date: %w", err)
-	}
-	if err := a.volatile.Migrate(ctx, "schema_version_volatile", schema.Volatile()...); err != nil {
-		return fmt.Errorf("the database of uploads cannot be brought up to date: %w", err)
-	}
-	return nil
+	return a.backends.Close()
 }
 
 // path is a file in the data directory.

@@ -66,7 +66,7 @@ func CredentialsFile(data string) string { return filepath.Join(data, fileCreden
 // serverInfo describes the server that listens on addr.
 func (a *App) serverInfo(addr net.Addr) ServerInfo {
 	scheme := "http"
-	if a.cfg.TLS.Certificate != "" {
+	if a.cfg.TLS.Enabled() {
 		scheme = "https"
 	}
 	host, port, err := net.SplitHostPort(addr.String())

@@ -40,7 +40,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 		Services:      []aws.Service{ecrAPI.Service(), a.stsAPI().Service(), a.iamAPI().Service()},
 		Authenticator: sigv4.New(sigv4.Config{Keys: keySource{a}, Clock: a.clk, Log: a.log}),
 		Authorizer:    a.access, Audit: a.trail, Clock: a.clk, Log: a.log, Throttle: callThrottle{a.quotas},
-		Hosts: a.hosts, Regions: a.registries.Enabled, Origin: a.origin, Used: a.principals.Used,
+		Hosts: a.hosts, Regions: a.registries.Enabled, Origin: a.origin, Used: a.principals.Used, Observe: a.observe.AWS,
 	})
 	if err != nil {
 		return nil, err
@@ -50,13 +50,13 @@ func (a *App) buildHandler() (http.Handler, error) {
 		Authorizer: a.access, Origin: a.origin, Tokens: a.principals, Resolve: a.resolve, Audit: a.trail,
 		Log: a.log, Clock: a.clk, ManifestBytes: a.cfg.Limits.ManifestBytes,
 		Quirks: a.cfg.Compat.ECRQuirks, Mounting: a.cfg.BlobMounting, Draining: a.draining.Load, Throttle: a.admitTransfer,
-		Registries: a.registries, Templates: a.templates,
+		Registries: a.registries, Templates: a.templates, Observe: a.observe.Registry,
 	})
 	if err != nil {
 		return nil, err
 	}
 	downloads := ecrAPI.Downloads(a.log)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return a.observe.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		switch {
 		case path == "/healthz":
@@ -66,6 +66,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 		case path == "/v2" || strings.HasPrefix(path, "/v2/"):
 			registryAPI.ServeHTTP(w, r)
 		case strings.HasPrefix(path, ecr.DownloadPrefix):
+			a.observe.Download(w)
 			downloads.ServeHTTP(w, r)
 		default:
 			// A call's body is small, so a total time for it will do. Whether the
@@ -73,7 +74,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(callBodyTimeout))
 			pipeline.ServeHTTP(w, r)
 		}
-	}), nil
+	})), nil
 }
 
 // resolve tells which registry a request for /v2/ addresses, and under which

@@ -10,18 +10,16 @@ import (
 	"github.com/berth-registry/berth/internal/app/quotaadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
-	"github.com/berth-registry/berth/internal/infra/blobstore"
-	"github.com/berth-registry/berth/internal/infra/blobstore/reserve"
 )
 
-// buildQuotas makes what knows the accounts' limits and rates. The embedded
-// shape has one node, which shares with nobody.
+// buildQuotas makes what knows the accounts' limits and rates. Nodes on one
+// database share them.
 func (a *App) buildQuotas() *quota.Service {
 	var rates quota.Rates
 	if a.cfg.Quota.Rates == "ecr" {
 		rates = quota.ECRRates()
 	}
-	return quota.New(quota.Config{DB: a.durable, Clock: a.clk, Log: a.log, Limits: a.cfg.Limits.Quota(), Rates: rates})
+	return quota.New(quota.Config{DB: a.durable, Clock: a.clk, Log: a.log, Limits: a.cfg.Limits.Quota(), Rates: rates, Share: a.cfg.Database.Postgres()})
 }
 
 // callThrottle holds calls of the ECR API to the caller's rates. Nothing waits:
@@ -45,14 +43,6 @@ const ecrService = "ecr"
 // wait for a while: docker gives a push or pull up at the first refusal.
 func (a *App) admitTransfer(ctx context.Context, caller name.AccountID, addressed name.Region, action string) error {
 	return a.quotas.Admit(ctx, quota.Request{Account: caller, Region: addressed, Action: action, Patience: time.Duration(a.cfg.Quota.Patience)})
-}
-
-// keepFree has a store keep some of its medium free, as configured.
-func (a *App) keepFree(s blobstore.Store, free func() (uint64, error)) blobstore.Store {
-	if least := a.cfg.Blobs.MinFreeBytes; least > 0 {
-		return reserve.New(s, uint64(least), free, a.clk)
-	}
-	return s
 }
 
 // quotaRoutes adds the administration of quotas.

@@ -29,8 +29,15 @@ import (
 type Config struct {
 	// Data is the directory for everything that Berth keeps.
 	Data string `yaml:"data"`
+	// Database says where the metadata stands: SQLite in the data directory, or
+	// PostgreSQL.
+	Database Database `yaml:"database"`
+	// Keys says where the keys stand.
+	Keys Keys `yaml:"keys"`
 	// Listen is the address of the registry and the APIs, host:port.
 	Listen string `yaml:"listen"`
+	// AdminListen is the address of metrics, health and profiles; "" is none.
+	AdminListen string `yaml:"admin_listen"`
 	// Listeners are further addresses, each with the network that it stands for.
 	Listeners []Listener `yaml:"listeners"`
 	// TrustedProxies are the networks whose X-Forwarded-For and
@@ -64,6 +71,9 @@ type Config struct {
 	Quota Quota `yaml:"quota"`
 	// DrainTimeout bounds how long a stopping server waits for requests.
 	DrainTimeout Duration `yaml:"drain_timeout"`
+	// DrainDelay is how long a stopping server takes requests on while /readyz already
+	// says that it stops.
+	DrainDelay Duration `yaml:"drain_delay"`
 	// LayerGrace is how long a layer stays that no image refers to.
 	LayerGrace Duration `yaml:"layer_grace"`
 	// UploadLife is how long an upload may rest before it is given up.
@@ -74,7 +84,12 @@ type Config struct {
 	// AuditRetention is how long audit records are kept.
 	AuditRetention Duration `yaml:"audit_retention"`
 	Log            Log      `yaml:"log"`
+	// Tracing sends traces to a collector.
+	Tracing Tracing `yaml:"tracing"`
 
+	// MasterKey seals a keyring in the database; it comes from the environment or
+	// from the file that Keys names. nil where neither does.
+	MasterKey []byte `yaml:"-"`
 	// RootAccessKeyID and RootSecretAccessKey are the default account's root
 	// key; they come from the environment only, so that no file holds them.
 	RootAccessKeyID     string `yaml:"-"`
@@ -92,19 +107,34 @@ type Listener struct {
 	VPCEndpoint string `yaml:"vpc_endpoint"`
 }
 
-// TLS names the certificate to serve with; both files or neither.
+// TLS names the certificate to serve with, both files or neither, or says where
+// to get one.
 type TLS struct {
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
+	ACME        ACME   `yaml:"acme"`
 }
 
-// Blobs says how layers are kept.
+// Enabled says whether HTTPS is served.
+func (t TLS) Enabled() bool { return t.Certificate != "" || len(t.ACME.Hosts) > 0 }
+
+// Blobs says where layers are kept, and how. A file may give the URL alone in
+// the place of the whole.
 type Blobs struct {
-	// Encryption is "berth" (sealed by Berth, the default) or "none" for disks
-	// that are encrypted already.
+	// URL is s3://bucket/prefix, in which {region} may stand for the region; "" is
+	// files in the data directory.
+	URL string `yaml:"url"`
+	// S3 says how the store behind URL and Archive is spoken to.
+	S3 S3 `yaml:"s3"`
+	// Cache keeps what was read from object storage on the node's disk.
+	Cache Cache `yaml:"cache"`
+	// Encryption is "berth" (sealed by Berth, the default for files), "server-side"
+	// (by the object storage, its default) or "none" for disks that are encrypted
+	// already.
 	Encryption string `yaml:"encryption"`
-	// Archive is the directory for the bytes of archived images, on slower disks
-	// perhaps; "" is "archive" in the data directory.
+	// Archive is where the bytes of archived images go: a directory, on slower disks
+	// perhaps, or an s3:// URL. "" is "archive" in the data directory, or beside the
+	// layers in their bucket.
 	Archive string `yaml:"archive"`
 	// MinFreeBytes is how much room a file system has to have for layers to be
 	// taken into it; 0 takes them until it is full.
@@ -153,12 +183,18 @@ type Quota struct {
 // maxPatience keeps waiting requests within what clients wait for an answer.
 const maxPatience = Duration(30 * time.Second)
 
+// maxDrainDelay is more than any load balancer needs to see that a node stops.
+const maxDrainDelay = Duration(5 * time.Minute)
+
 // Log says what is logged, and how.
 type Log struct {
 	// Level is debug, info, warn or error.
 	Level string `yaml:"level"`
 	// Format is text or json.
 	Format string `yaml:"format"`
+	// Requests is which requests have a line of their own: off, errors (the default)
+	// or all.
+	Requests string `yaml:"requests"`
 }
 
 // Duration is a time.Duration that a file writes as "90s" or "24h".
@@ -188,7 +224,8 @@ func Default() Config {
 		Region:         "us-east-1",
 		Domain:         "localhost",
 		PublicDomain:   "public.localhost",
-		Blobs:          Blobs{Encryption: "berth", MinFreeBytes: 128 << 20},
+		Database:       Database{MaxConnections: 16, StatementTimeout: Duration(30 * time.Second)},
+		Blobs:          Blobs{MinFreeBytes: 128 << 20, S3: S3{Checksums: "required"}, Cache: Cache{MaxBytes: 10 << 30}},
 		BlobMounting:   true,
 		Limits:         Limits(quota.Default()),
 		Quota:          Quota{Rates: "off", Patience: Duration(5 * time.Second)},
@@ -197,7 +234,8 @@ func Default() Config {
 		UploadLife:     Duration(24 * time.Hour),
 		LifecycleDelay: Duration(time.Minute),
 		AuditRetention: Duration(90 * 24 * time.Hour),
-		Log:            Log{Level: "info", Format: "text"},
+		Log:            Log{Level: "info", Format: "text", Requests: "errors"},
+		Tracing:        Tracing{Sample: 0.01},
 	}
 }
 
@@ -219,7 +257,17 @@ type Settings struct {
 	RootID    *string  `name:"root-access-key-id" env:"BERTH_ROOT_ACCESS_KEY_ID" hidden:"" help:"Root access key of the default account."`
 	RootKey   *string  `name:"root-secret-access-key" env:"BERTH_ROOT_SECRET_ACCESS_KEY" hidden:"" help:"Its secret; better given in the environment."`
 	Quirks    *bool    `name:"ecr-quirks" env:"BERTH_ECR_QUIRKS" help:"Behave as ECR where ECR breaks the OCI specification."`
-	BlobsSeal *string  `name:"blobs-encryption" env:"BERTH_BLOBS_ENCRYPTION" placeholder:"HOW" help:"berth (sealed by Berth, default) or none."`
+	Database  *string  `name:"database" env:"BERTH_DATABASE" placeholder:"URL" help:"postgres://... for many nodes (default SQLite in the data directory)."`
+	Direct    *string  `name:"database-direct" env:"BERTH_DATABASE_DIRECT" hidden:"" help:"The database past its pooler."`
+	Blobs     *string  `name:"blobs" env:"BERTH_BLOBS" placeholder:"URL" help:"s3://bucket/prefix for many nodes (default files in the data directory)."`
+	Endpoint  *string  `name:"s3-endpoint" env:"BERTH_S3_ENDPOINT" placeholder:"URL" help:"Address of the object storage behind --blobs (default AWS's)."`
+	S3Region  *string  `name:"s3-region" env:"BERTH_S3_REGION" placeholder:"R" help:"The bucket's region (default AWS_REGION, else the default region)."`
+	PathStyle *bool    `name:"s3-path-style" env:"BERTH_S3_PATH_STYLE" help:"Put the bucket into the path: most stores other than AWS's want it."`
+	S3Public  *string  `name:"s3-public-endpoint" env:"BERTH_S3_PUBLIC_ENDPOINT" placeholder:"URL" help:"Address of the object storage for clients: downloads are redirected there."`
+	BlobsSeal *string  `name:"blobs-encryption" env:"BERTH_BLOBS_ENCRYPTION" placeholder:"HOW" help:"berth (sealed by Berth, default for files), server-side (default for s3://) or none."`
+	Admin     *string  `name:"admin-listen" env:"BERTH_ADMIN_LISTEN" placeholder:"ADDR" help:"Address of metrics, health and profiles (default none)."`
+	MasterKey string   `name:"master-key" env:"BERTH_MASTER_KEY" hidden:"" help:"Key that seals the keyring in the database; better given in the environment."`
+	KeyFile   *string  `name:"master-key-file" env:"BERTH_MASTER_KEY_FILE" placeholder:"FILE" help:"File with the key that seals the keyring in PostgreSQL."`
 }
 
 // Load resolves the settings into a Config. Its errors say what to change.
@@ -253,10 +301,22 @@ func (s Settings) Load() (Config, error) {
 	set(&c.RootAccessKeyID, s.RootID)
 	set(&c.RootSecretAccessKey, s.RootKey)
 	set(&c.Blobs.Encryption, s.BlobsSeal)
+	set(&c.Blobs.URL, s.Blobs)
+	set(&c.Blobs.S3.Endpoint, s.Endpoint)
+	set(&c.Blobs.S3.Region, s.S3Region)
+	set(&c.Blobs.S3.PublicEndpoint, s.S3Public)
+	if s.PathStyle != nil {
+		c.Blobs.S3.PathStyle = *s.PathStyle
+	}
+	set(&c.Database.URL, s.Database)
+	set(&c.Database.DirectURL, s.Direct)
+	set(&c.AdminListen, s.Admin)
+	set(&c.Keys.MasterKey, s.KeyFile)
 	if s.Quirks != nil {
 		c.Compat.ECRQuirks = *s.Quirks
 	}
-	return c, c.Validate()
+	err := errors.Join(c.readMasterKey(s.MasterKey), c.Validate())
+	return c, err
 }
 
 func set[T ~string](to *T, from *string) {
@@ -328,9 +388,7 @@ func (c *Config) Validate() error {
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
 		say("tls: give both the certificate and its key, or neither")
 	}
-	if c.Blobs.Encryption != "berth" && c.Blobs.Encryption != "none" {
-		say("blobs.encryption: %q; choose berth or none", c.Blobs.Encryption)
-	}
+	c.validateScaleOut(say)
 	if c.Blobs.MinFreeBytes < 0 {
 		say("blobs.min_free_bytes: is less than 0; 0 switches it off")
 	}
@@ -363,6 +421,9 @@ func (c *Config) Validate() error {
 		if n < 1 {
 			say("limits.%s: has to be at least 1", what)
 		}
+	}
+	if c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay {
+		say("drain_delay: has to be between 0s and %s", time.Duration(maxDrainDelay))
 	}
 	for what, n := range map[string]int64{"storage_bytes": c.Limits.StorageBytes, "repository_storage_bytes": c.Limits.RepositoryStorageBytes} {
 		if n < 0 {

@@ -35,6 +35,9 @@ type Config struct {
 	Used func(accessKeyID, region, service string)
 	// Regions is optional: it says which regions this deployment serves.
 	Regions func(name.Region) bool
+	// Observe is optional: it is told of every request before it is answered, with
+	// the writer that the request came with.
+	Observe func(http.ResponseWriter, Observation)
 }
 
 // Pipeline answers the requests of its services. It is an http.Handler and safe

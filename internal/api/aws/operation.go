@@ -104,6 +104,9 @@ type Service struct {
 	// SigningNames are the service names that a signature may be made for; the
 	// first one stands in error messages.
 	SigningNames []string
+	// Host is the kind of host that the service has; at a host of another one its
+	// operations are unknown. name.HostAny is at every host.
+	Host name.HostKind
 	// Global marks a service whose signatures may name any region, such as IAM.
 	Global bool
 	// Operations are the rows; Known are all operations of the service model.

@@ -63,6 +63,7 @@ func (p *Pipeline) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set(authorizationMessage, encoded)
 		}
 	}
+	x.observe(w, status, failed.Name, err)
 	write(w, x.call.RequestID, status, doc)
 }
 
@@ -121,6 +122,9 @@ func (x *exchange) perform(w http.ResponseWriter) (any, error) {
 			return nil, err
 		}
 	}
+	if !x.atItsHost() {
+		return nil, x.route.unknown()
+	}
 	x.call.Service, x.call.Operation = x.route.service.Name, x.route.operation
 	var built bool
 	x.row, built = x.route.service.rows[x.route.operation]
@@ -148,6 +152,12 @@ func (x *exchange) perform(w http.ResponseWriter) (any, error) {
 		}
 	}
 	return x.row.Do(ctx, &x.call, x.in)
+}
+
+// atItsHost says whether the host is the service's, or one that names no service.
+func (x *exchange) atItsHost() bool {
+	kind := x.p.cfg.Hosts.Parse(x.r.Host).Kind
+	return kind == name.HostAny || x.route.service.Host == name.HostAny || kind == x.route.service.Host
 }
 
 // readBody reads the whole body, which the signature covers, within the limit

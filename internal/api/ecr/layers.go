@@ -134,5 +134,9 @@ func (a *API) getDownloadUrlForLayer(ctx context.Context, c *aws.Call, in *GetDo
 	if !l.Referenced {
 		return nil, errs.New(errs.LayerInaccessible, "The layer with digest '%s' in the repository with name '%s' in the registry with id '%s' is not referenced by an image and cannot be downloaded", l.Digest, r.Name, r.Registry.Account)
 	}
-	return &GetDownloadUrlForLayerOutput{LayerDigest: in.LayerDigest, DownloadUrl: new(base(c) + a.downloadPath(r, l.Digest))}, nil
+	address, ok := a.Layers.Redirect(ctx, r, l.Digest)
+	if !ok {
+		address = base(c) + a.downloadPath(r, l.Digest)
+	}
+	return &GetDownloadUrlForLayerOutput{LayerDigest: in.LayerDigest, DownloadUrl: &address}, nil
 }

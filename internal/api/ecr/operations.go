@@ -16,6 +16,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/ecr/lifecycle"
 	"github.com/berth-registry/berth/internal/api/ecr/settings"
 	"github.com/berth-registry/berth/internal/api/ecr/templates"
+	"github.com/berth-registry/berth/internal/domain/name"
 )
 
 // Service describes the API to the pipeline.
@@ -25,6 +26,7 @@ func (a *API) Service() aws.Service {
 		EventSource:  "ecr.amazonaws.com",
 		TargetPrefix: "AmazonEC2ContainerRegistry_V20150921",
 		SigningNames: []string{"ecr"},
+		Host:         name.HostECR,
 		Protocol:     json11.Protocol{},
 		Known:        OperationNames(),
 		Errors:       errorOf,

@@ -16,6 +16,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/iam/entities"
 	"github.com/berth-registry/berth/internal/api/iam/policies"
 	"github.com/berth-registry/berth/internal/api/iam/shapes"
+	"github.com/berth-registry/berth/internal/domain/name"
 )
 
 // Config is what the API stands on.
@@ -38,6 +39,7 @@ func (a *API) Service() aws.Service {
 		EventSource:  "iam.amazonaws.com",
 		Version:      "2010-05-08",
 		SigningNames: []string{"iam"},
+		Host:         name.HostIAM,
 		Global:       true,
 		Protocol:     query.Protocol{Namespace: "https://iam.amazonaws.com/doc/2010-05-08/"},
 		Known:        shapes.OperationNames(),

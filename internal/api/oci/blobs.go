@@ -4,9 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
@@ -26,6 +24,7 @@ type Layers interface {
 	Mount(ctx context.Context, from, to repository.Repository, d name.Digest) (layer.Layer, bool, error)
 	Stat(ctx context.Context, r repository.Repository, d name.Digest) (layer.Layer, error)
 	Open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64) (io.ReadCloser, layer.Layer, error)
+	Redirect(ctx context.Context, r repository.Repository, d name.Digest) (address string, ok bool)
 	Delete(ctx context.Context, r repository.Repository, d name.Digest) error
 }
 
@@ -44,23 +43,11 @@ func (a *API) digest(parameter, text string) (name.Digest, error) {
 // etag is the validator of content that its digest names.
 func etag(d name.Digest) string { return `"` + string(d) + `"` }
 
-// safeRE are media types that no browser renders.
-var safeRE = regexp.MustCompile(`^application/(vnd\.[A-Za-z0-9.+_-]+|json)$`)
-
-// safeMediaType is the media type to serve a blob with. Who pushes a manifest
-// chooses it, and the registry may share its origin with the console.
-func safeMediaType(t string) string {
-	if safeRE.MatchString(t) && !strings.Contains(t, "+xml") {
-		return t
-	}
-	return "application/octet-stream"
-}
-
 // blobHeader is what GET and HEAD have in common.
 func blobHeader(d name.Digest, l layer.Layer) http.Header {
 	return http.Header{
 		"Accept-Ranges":         {"bytes"},
-		"Content-Type":          {safeMediaType(l.MediaType)},
+		"Content-Type":          {transfer.SafeMediaType(l.MediaType)},
 		"Docker-Content-Digest": {string(d)},
 		"Etag":                  {etag(d)},
 	}
@@ -86,6 +73,9 @@ func (a *API) getBlob(ctx context.Context, c *call) (response, error) {
 	d, err := a.blobOf(c)
 	if err != nil {
 		return response{}, err
+	}
+	if address, ok := a.c.Layers.Redirect(ctx, c.repository, d); ok {
+		return response{status: http.StatusTemporaryRedirect, header: http.Header{"Location": {address}, "Docker-Content-Digest": {string(d)}}}, nil
 	}
 	conditional := c.r.Header.Get("Range") != "" || c.r.Header.Get("If-None-Match") != ""
 	if !conditional { // what nearly every client asks: one look-up

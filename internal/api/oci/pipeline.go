@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berth-registry/berth/internal/api/oci/observation"
 	"github.com/berth-registry/berth/internal/api/oci/path"
 	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/api/oci/token"
@@ -81,6 +82,8 @@ type Config struct {
 	Origin func(*http.Request) authz.Origin
 	// Stall is how long a transfer may stand still; 0: transfer.DefaultStall.
 	Stall time.Duration
+	// Observe is told of every request before it is answered; nil: nobody is.
+	Observe func(http.ResponseWriter, observation.Request)
 }
 
 // API serves /v2/.
@@ -162,10 +165,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.Set(token.MessageHeader, encoded)
 		}
 		a.record(ctx, c, the, resp, &p)
+		a.observe(w, c, the, p.Status, p.Code, err)
 		a.refuse(w, c, resp, p)
 		return
 	}
 	a.record(ctx, c, the, resp, nil)
+	a.observe(w, c, the, resp.status, "", nil)
 	c.body.End(c.hasBody() && resp.content == nil)
 	if err := answer.Write(w, rc, r.Method, a.c.Stall); err != nil {
 		a.brokeOff(c, err)

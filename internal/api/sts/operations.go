@@ -9,6 +9,7 @@ package sts
 import (
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/query"
+	"github.com/berth-registry/berth/internal/domain/name"
 )
 
 // Service describes the API to the pipeline. It can be described without a
@@ -19,6 +20,7 @@ func (a *API) Service() aws.Service {
 		EventSource:  "sts.amazonaws.com",
 		Version:      "2011-06-15",
 		SigningNames: []string{"sts"},
+		Host:         name.HostSTS,
 		// Clients sign for us-east-1 or for their own region.
 		Global:      true,
 		Protocol:    query.Protocol{Namespace: "https://sts.amazonaws.com/doc/2011-06-15/"},

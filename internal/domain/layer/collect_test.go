@@ -11,6 +11,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/layer/check"
+	"github.com/berth-registry/berth/internal/domain/layer/collect"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
@@ -19,11 +20,18 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
+// pageSize is more than a page of reviews.
+const pageSize = 200
+
 func (w *world) collect(s *Service, want Collected) {
 	w.t.Helper()
 	got, err := s.Collect(context.Background())
 	w.must(err)
-	if got != want {
+	// What was freed is as stored, which sealing makes more.
+	if got.Freed < want.Bytes || want.Objects == 0 && got.Freed != 0 {
+		w.t.Errorf("collected %+v", got)
+	}
+	if got.Freed = 0; got != want {
 		w.t.Errorf("collected %+v, want %+v", got, want)
 	}
 }
@@ -217,7 +225,7 @@ func TestGarbageNeverTakesABlob(t *testing.T) {
 		w.push(s, r, b)
 		w.exec(`INSERT INTO garbage (region, object_key, due_at) VALUES ($1, $2, 0)`, string(testRegion), w.objects()[0])
 		_, err := s.Collect(t.Context())
-		if !errors.Is(err, errNamed) {
+		if !errors.Is(err, collect.ErrNamed) {
 			t.Errorf("got %v", err)
 		}
 		w.holds(s, r, b)

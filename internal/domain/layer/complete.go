@@ -69,7 +69,7 @@ func (s *Service) Complete(ctx context.Context, r repository.Repository, id stri
 	s.usage.add(r, l.Size, added, spare == "")
 	// What fails from here on is done by the periodic work.
 	if spare != "" {
-		if err := s.bury(ctx, in.Region(), spare, false); err != nil {
+		if err := s.collector.Bury(ctx, in.Region(), spare, false); err != nil {
 			s.log.WarnContext(ctx, "an object that is not needed was not removed and is left to the collector", "object", spare, "error", err)
 		}
 	}
@@ -172,8 +172,8 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 		}
 		// Our object goes to the garbage first and is pardoned below: whoever
 		// removes objects does the same, so that one of us two finds the row.
-		n, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at) VALUES ($1, $2, $3) ON CONFLICT (region, object_key) DO NOTHING`,
-			string(r.Registry.Region), obj.Key, now.UnixMicro())
+		n, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, size) VALUES ($1, $2, $3, $4) ON CONFLICT (region, object_key) DO NOTHING`,
+			string(r.Registry.Region), obj.Key, now.UnixMicro(), obj.Size)
 		if err != nil {
 			return err
 		}
@@ -263,7 +263,7 @@ func takeOver(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ours b
 	if _, err = tx.Exec(ctx, `UPDATE blob SET object_key = $2, seal = $3, archived = FALSE WHERE id = $1`, b.id, ours.objectKey, ours.seal); err != nil {
 		return blob{}, false, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, archived) VALUES ($1, $2, $3, TRUE)`, region, b.objectKey, now)
+	_, err = tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, archived, size) VALUES ($1, $2, $3, TRUE, $4)`, region, b.objectKey, now, b.size)
 	b.objectKey, b.seal = ours.objectKey, ours.seal
 	return b, true, err
 }

@@ -283,6 +283,7 @@ func TestPowerCutBringsRowsBack(t *testing.T) {
 		w.restore("before")
 		_, err = s.Append(ctx, r, id, Unannounced(), bytes.NewReader(b[100_000:]))
 		w.wantCode(err, errs.UploadNotFound)
+		w.clock.Advance(time.Hour) // the dead node had claimed the object
 		_, err = s.Collect(ctx)
 		w.must(err)
 		if got := w.objects(); len(got) != 1 {

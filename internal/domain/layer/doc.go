@@ -4,7 +4,9 @@
 //
 // It does not own upload sessions and the gate that bytes come through
 // (layer/upload, which is used from here only), nor the moving of bytes to the
-// archive and back (layer/placement, likewise), nor manifests and what refers to
+// archive and back (layer/placement, likewise), nor the reviews and the deletion of
+// objects (layer/collect), nor the search for objects that no row names
+// (layer/reconcile), nor manifests and what refers to
 // a layer (domain/image writes the rows of image_layer; they are only read
 // here), nor how objects are kept and sealed (infra/blobstore).
 //
@@ -24,7 +26,9 @@
 //   - An object is named by a row of blob or by a row of garbage, never by both.
 //     Whoever adds either row inserts the garbage row first: its primary key
 //     lets one of two contenders through. An object is deleted only when a
-//     committed garbage row names it.
+//     committed garbage row names it, that layer/collect has claimed, in a
+//     transaction that saw no hold after it had read the row. A row that was claimed is
+//     never taken back.
 //   - The object of a blob changes only in a transaction that holds the blob's row
 //     alone: when its bytes move to the archive or back, or when they are pushed
 //     again while they are there.
@@ -38,9 +42,11 @@
 // blob, blob_placement, layer and layer_review, garbage; only the garbage row of an object that
 // is to be named comes before the blob, and the other contender for that one
 // holds nothing else. Adding a layer (Complete, Mount) shares the
-// repository's row, so that layers of one image finish side by side; removing
-// one (Delete, a review) and adding or removing a reference (domain/image) hold
-// it alone. Using a blob shares its row; removing it holds it alone and looks
-// for layer rows after it has the lock. Transactions of the two databases are
+// repository's row, so that layers of one image finish side by side; so does a
+// review, which takes a layer away only while it holds its blob's row alone.
+// Delete, and whoever adds or removes a reference (domain/image), hold the
+// repository's row alone. Using a blob shares its row; removing it holds it alone
+// and looks for layer rows after it has the lock. A review does not wait for a
+// blob's row that somebody else has. Transactions of the two databases are
 // never nested.
 package layer

@@ -127,5 +127,7 @@ func (w *world) mortal(operations int) (*Service, *fuse) {
 	s.store = func(r name.Region) (blobstore.Store, bool) { return store, r == testRegion }
 	s.durable = &faultyDB{DB: w.durable, name: "durable", f: store}
 	s.volatile = volatile
+	s.collector.DB, s.places.DB = s.durable, s.durable
+	s.reconciler.DB, s.reconciler.Volatile = s.durable, volatile
 	return s, f
 }

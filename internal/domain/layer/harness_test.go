@@ -332,4 +332,6 @@ func engines(t *testing.T, test func(t *testing.T, durable, volatile *sqldb.DB))
 	})
 }
 
-func TestMain(m *testing.M) { sqldbtest.Main(m) }
+func TestMain(m *testing.M) {
+	sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...), sqldbtest.Migrated("schema_version_volatile", schema.Volatile()...))
+}

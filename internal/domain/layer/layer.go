@@ -10,7 +10,9 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/layer/check"
+	"github.com/berth-registry/berth/internal/domain/layer/collect"
 	"github.com/berth-registry/berth/internal/domain/layer/placement"
+	"github.com/berth-registry/berth/internal/domain/layer/reconcile"
 	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
@@ -77,10 +79,16 @@ type Config struct {
 	Grace time.Duration
 	// UploadLife is how long an upload is kept after its last byte; 0 is 24 hours.
 	UploadLife time.Duration
+	// ReconcileRound is the time in which the stores are compared once with the
+	// rows; 0 is 7 days, and below 0 they are not.
+	ReconcileRound time.Duration
 	// DurableSuspend says that what the stores' Suspend returned for survives a
 	// power cut (object storage). Otherwise an upload whose bytes came in
 	// through more than one process is read again before it is finished.
 	DurableSuspend bool
+	// Redirects says that the stores may be asked for addresses that clients read
+	// layers at.
+	Redirects bool
 }
 
 // Service stores layers. All its methods may be called from many goroutines
@@ -93,10 +101,13 @@ type Service struct {
 	repositories *repository.Service
 	uploads      *upload.Service
 	places       *placement.Service
+	collector    *collect.Service
+	reconciler   *reconcile.Service
 	clock        clock.Clock
 	log          *slog.Logger
 	quotas       quota.Source
 	usage        usage
+	redirects    bool
 	grace        time.Duration
 	uploadLife   time.Duration
 	buffers      sync.Pool // of *[bufferSize]byte, for reading objects again
@@ -105,18 +116,22 @@ type Service struct {
 const (
 	defaultGrace      = 24 * time.Hour
 	defaultUploadLife = 24 * time.Hour
+	defaultRound      = 7 * 24 * time.Hour
 	// finishLimit bounds the steps of Complete after the row is closed, a
 	// re-read of the largest layer included. It stays far below UploadLife,
 	// after which the object counts as abandoned.
 	finishLimit = time.Hour
 	bufferSize  = 256 << 10
+	// reconcileMargin is added to the lives of an upload and of a layer without an
+	// image, to have the age from which an object that no row names is garbage.
+	reconcileMargin = 4 * time.Hour
 )
 
 // New returns the service and registers its periodic work on c.Jobs.
 func New(c Config) *Service {
 	s := &Service{
 		durable: c.Durable, volatile: c.Volatile, store: c.Store, archive: c.Archive, repositories: c.Repositories,
-		clock: c.Clock, log: c.Log, quotas: c.Quotas, grace: c.Grace, uploadLife: c.UploadLife,
+		clock: c.Clock, log: c.Log, quotas: c.Quotas, grace: c.Grace, uploadLife: c.UploadLife, redirects: c.Redirects,
 	}
 	if s.grace == 0 {
 		s.grace = defaultGrace
@@ -126,9 +141,17 @@ func New(c Config) *Service {
 	}
 	s.buffers.New = func() any { return new([bufferSize]byte) }
 	s.uploads = upload.New(s.uploadConfig(c))
-	s.places = placement.New(placement.Config{DB: s.durable, Place: s.place, Clock: s.clock, Log: s.log, Jobs: c.Jobs, Bury: s.bury})
+	s.collector = collect.New(collect.Config{DB: s.durable, Place: s.place, Clock: s.clock, Log: s.log,
+		AskTx: func(ctx context.Context, tx *sqldb.Tx, blobs []int64) error { return s.places.AskTx(ctx, tx, blobs) }})
+	s.places = placement.New(placement.Config{DB: s.durable, Place: s.place, Clock: s.clock, Log: s.log, Jobs: c.Jobs, Bury: s.collector.Bury})
+	round := c.ReconcileRound
+	if round == 0 {
+		round = defaultRound
+	}
+	s.reconciler = reconcile.New(reconcile.Config{DB: s.durable, Volatile: s.volatile, Place: s.place, Clock: s.clock, Log: s.log,
+		Safe: s.uploadLife + s.grace + reconcileMargin, Round: round})
 	if c.Jobs != nil {
-		s.register(c.Jobs)
+		s.register(c.Jobs, round > 0)
 	}
 	return s
 }

@@ -2,9 +2,9 @@ package layer
 
 import (
 	"context"
-	"errors"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/collect"
 	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -27,7 +27,7 @@ func (s *Service) Delete(ctx context.Context, r repository.Repository, d name.Di
 		if !held {
 			return notFound(r, d)
 		}
-		referenced, err := isReferenced(ctx, tx, r.ID, d)
+		referenced, err := collect.IsReferenced(ctx, tx, r.ID, d)
 		if err != nil {
 			return err
 		}
@@ -40,13 +40,6 @@ func (s *Service) Delete(ctx context.Context, r repository.Repository, d name.Di
 		_, err = tx.Exec(ctx, `DELETE FROM layer WHERE repository_id = $1 AND digest = $2`, r.ID, string(d))
 		return err
 	})
-}
-
-// isReferenced looks for images that need the layer: those of the repository, and
-// deleted ones that can be restored (domain/recovery).
-func isReferenced(ctx context.Context, tx *sqldb.Tx, repositoryID int64, d name.Digest) (bool, error) {
-	return exists(ctx, tx, `SELECT 1 WHERE EXISTS (SELECT 1 FROM image_layer WHERE repository_id = $1 AND digest = $2)
-		OR EXISTS (SELECT 1 FROM deleted_image_layer WHERE repository_id = $1 AND digest = $2)`, repositoryID, string(d))
 }
 
 // onReview is what happens to a digest that is queued for review already: its
@@ -106,7 +99,8 @@ func (o objects) Spent(ctx context.Context, region name.Region, objectKey string
 	return spent, err
 }
 
-// Discard implements upload.Objects.
+// Discard implements upload.Objects. While a hold lives, the object waits in the
+// garbage.
 func (o objects) Discard(ctx context.Context, region name.Region, objectKey string) error {
 	s := o.s
 	var named bool
@@ -124,38 +118,12 @@ func (o objects) Discard(ctx context.Context, region name.Region, objectKey stri
 	if err != nil || named {
 		return err
 	}
-	return s.bury(ctx, region, objectKey, false)
+	return s.collector.Bury(ctx, region, objectKey, false)
 }
 
-// pardon takes an object back from the garbage.
+// pardon takes an object back from the garbage, in the transaction that put it
+// there: nobody else has seen the row, so nobody has claimed it.
 func pardon(ctx context.Context, tx *sqldb.Tx, region name.Region, objectKey string) error {
 	_, err := tx.Exec(ctx, `DELETE FROM garbage WHERE region = $1 AND object_key = $2`, string(region), objectKey)
 	return err
-}
-
-// errNamed: a row of garbage and a row of blob name the same object. The rules
-// in doc.go exclude it; if it happens all the same, the bytes stay.
-var errNamed = errors.New("layer: an object in the garbage belongs to a blob")
-
-// bury deletes the object of a committed garbage row, from the store or the
-// archive, and then the row.
-func (s *Service) bury(ctx context.Context, region name.Region, objectKey string, archived bool) error {
-	store, err := s.place(region, archived)
-	if err != nil {
-		return err
-	}
-	err = s.durable.View(ctx, func(tx *sqldb.Tx) error {
-		named, err := exists(ctx, tx, `SELECT 1 FROM blob WHERE object_key = $1`, objectKey)
-		if err == nil && named {
-			err = errNamed
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if err := store.Delete(ctx, objectKey); err != nil {
-		return err
-	}
-	return s.durable.Update(ctx, func(tx *sqldb.Tx) error { return pardon(ctx, tx, region, objectKey) })
 }

@@ -2,6 +2,7 @@ package name
 
 import (
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -41,14 +42,81 @@ type Hosts struct {
 	PublicDomain string
 }
 
-// dualStack are the domains under which AWS serves the same hosts over IPv6
-// (ECR user guide, "make requests over IPv6").
-func (h Hosts) dualStack() (registry, api string) {
-	if h.Domain == "amazonaws.com" {
-		return "on.aws", "api.aws"
-	}
-	return h.Domain, h.Domain
+// zone is one of the domains that AWS has side by side. A domain of the
+// operator's own is all of them at once.
+type zone int
+
+const (
+	zoneBase zone = iota
+	zoneRegistry
+	zoneAPI
+	zonePublic
+)
+
+// form is one spelling of a host in front of a domain. The labels <account> and
+// <region> stand for any.
+type form struct {
+	zones  []zone
+	labels string
+	kind   HostKind
 }
+
+// forms is every host that Berth knows: the endpoint rules of the AWS SDKs for
+// ecr, ecr-public, sts and iam, with FIPS and dual stack, and the registry
+// names of the ECR user guide and of the credential helper. docs/network.md has
+// the same table in words.
+func forms() []form {
+	both, base := []zone{zoneBase, zoneAPI}, []zone{zoneBase}
+	registryDual, public := []zone{zoneRegistry}, []zone{zonePublic}
+	return []form{
+		{base, "<account>.dkr.ecr.<region>", HostRegistry},
+		{base, "<account>.dkr.ecr-fips.<region>", HostRegistry},
+		{registryDual, "<account>.dkr-ecr.<region>", HostRegistry},
+		{registryDual, "<account>.dkr-ecr-fips.<region>", HostRegistry},
+		{both, "api.ecr.<region>", HostECR},
+		{both, "api.ecr-fips.<region>", HostECR},
+		{both, "ecr.<region>", HostECR},
+		{both, "ecr-fips.<region>", HostECR},
+		{both, "api.ecr-public.<region>", HostECRPublic},
+		{both, "api.ecr-public-fips.<region>", HostECRPublic},
+		{both, "ecr-public.<region>", HostECRPublic},
+		{both, "ecr-public-fips.<region>", HostECRPublic},
+		{base, "sts", HostSTS},
+		{base, "sts-fips", HostSTS},
+		{both, "sts.<region>", HostSTS},
+		{both, "sts-fips.<region>", HostSTS},
+		{both, "iam", HostIAM},
+		{both, "iam-fips", HostIAM},
+		{both, "iam.global", HostIAM},
+		{both, "iam-fips.global", HostIAM},
+		{both, "iam.us-gov", HostIAM},
+		{both, "iam.<region>", HostIAM},
+		{both, "iam-fips.<region>", HostIAM},
+		{base, "console", HostConsole},
+		{base, "console.<region>", HostConsole},
+		{public, "public", HostPublicRegistry},
+		{public, "gallery", HostGallery},
+	}
+}
+
+// zones are the deployment's domains. Those of AWS come in threes, one per
+// partition: the dual-stack names end differently (AWS SDKs, partitions; the
+// registry's from the ECR user guide, "make requests over IPv6").
+func (h Hosts) zones() map[zone]string {
+	z := map[zone]string{zoneBase: h.Domain, zoneRegistry: h.Domain, zoneAPI: h.Domain, zonePublic: h.PublicDomain}
+	switch h.Domain {
+	case "amazonaws.com":
+		z[zoneRegistry], z[zoneAPI] = "on.aws", "api.aws"
+	case "amazonaws.com.cn":
+		z[zoneRegistry], z[zoneAPI] = "on.amazonwebservices.com.cn", "api.amazonwebservices.com.cn"
+	case "amazonaws.eu":
+		z[zoneRegistry], z[zoneAPI] = "on.amazonwebservices.eu", "api.amazonwebservices.eu"
+	}
+	return z
+}
+
+// publicDualStack is AWS's public registry over IPv6 (ECR public user guide).
+const publicDualStack = "ecr-public.aws.com"
 
 // RegistryHost is the canonical host of a registry, without a port.
 func (h Hosts) RegistryHost(r Registry) string {
@@ -63,76 +131,77 @@ func (h Hosts) Parse(hostport string) Host {
 		host = hostOnly
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	registryDual, apiDual := h.dualStack()
-	if h.PublicDomain != "" {
-		switch host {
-		case "public." + h.PublicDomain:
-			return Host{Kind: HostPublicRegistry}
-		case "gallery." + h.PublicDomain:
-			return Host{Kind: HostGallery}
-		}
+	if host == publicDualStack && h.PublicDomain == "ecr.aws" {
+		return Host{Kind: HostPublicRegistry}
 	}
-	for _, domain := range []string{h.Domain, registryDual, apiDual} {
+	for z, domain := range h.zones() {
 		sub, ok := strings.CutSuffix(host, "."+domain)
 		if !ok || domain == "" {
 			continue
 		}
-		if found, ok := parseService(strings.Split(sub, ".")); ok {
-			return found
+		labels := strings.Split(sub, ".")
+		for _, f := range forms() {
+			if !slices.Contains(f.zones, z) {
+				continue
+			}
+			if found, ok := f.match(labels); ok {
+				return found
+			}
 		}
 	}
 	return Host{Kind: HostAny}
 }
 
-// parseService reads the labels in front of the domain.
-func parseService(labels []string) (Host, bool) {
-	switch {
-	case len(labels) == 4 && labels[1] == "dkr" && (labels[2] == "ecr" || labels[2] == "ecr-fips"):
-		return registryHost(labels[0], labels[3])
-	case len(labels) == 3 && labels[1] == "dkr-ecr" || len(labels) == 3 && labels[1] == "dkr-ecr-fips":
-		return registryHost(labels[0], labels[2])
-	case len(labels) == 3 && labels[0] == "api":
-		return apiHost(labels[1], labels[2])
-	case len(labels) == 2:
-		return apiHost(labels[0], labels[1])
-	case len(labels) == 1:
-		return apiHost(labels[0], "")
-	}
-	return Host{}, false
-}
-
-func registryHost(account, region string) (Host, bool) {
-	a, errA := ParseAccountID(account)
-	r, errR := ParseRegion(region)
-	if errA != nil || errR != nil {
+// match reads the labels in front of the domain.
+func (f form) match(labels []string) (Host, bool) {
+	if strings.Count(f.labels, ".")+1 != len(labels) {
 		return Host{}, false
 	}
-	return Host{Kind: HostRegistry, Account: a, Region: r}, true
-}
-
-func apiHost(service, region string) (Host, bool) {
-	if region != "" {
-		if _, err := ParseRegion(region); err != nil {
+	pattern := strings.Split(f.labels, ".")
+	found := Host{Kind: f.kind}
+	var err error
+	for i, want := range pattern {
+		switch want {
+		case "<account>":
+			found.Account, err = ParseAccountID(labels[i])
+		case "<region>":
+			found.Region, err = ParseRegion(labels[i])
+		default:
+			if labels[i] != want {
+				return Host{}, false
+			}
+		}
+		if err != nil {
 			return Host{}, false
 		}
 	}
-	h := Host{Region: Region(region)}
-	switch service {
-	case "ecr", "ecr-fips":
-		h.Kind = HostECR
-	case "ecr-public":
-		h.Kind = HostECRPublic
-	case "sts", "sts-fips":
-		h.Kind = HostSTS
-	case "iam", "iam-fips":
-		h.Kind = HostIAM
-	case "console":
-		h.Kind = HostConsole
-	default:
-		return Host{}, false
+	return found, true
+}
+
+// CertificateNames are the names that a certificate needs for every host of the
+// regions, sorted, with a wildcard in place of the account. A wildcard stands
+// for one label, so each region has its own.
+func (h Hosts) CertificateNames(regions []Region) []string {
+	var names []string
+	zones := h.zones()
+	for _, f := range forms() {
+		labels := strings.Replace(f.labels, "<account>", "*", 1)
+		for _, z := range f.zones {
+			if zones[z] == "" {
+				continue
+			}
+			if !strings.Contains(labels, "<region>") {
+				names = append(names, labels+"."+zones[z])
+				continue
+			}
+			for _, r := range regions {
+				names = append(names, strings.Replace(labels, "<region>", string(r), 1)+"."+zones[z])
+			}
+		}
 	}
-	if region == "" && (h.Kind == HostECR || h.Kind == HostECRPublic) {
-		return Host{}, false
+	if h.PublicDomain == "ecr.aws" {
+		names = append(names, publicDualStack)
 	}
-	return h, true
+	slices.Sort(names)
+	return slices.Compact(names)
 }

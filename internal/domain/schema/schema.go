@@ -2,7 +2,8 @@
 // one order, NNNN_<feature>_<what>.sql. Forward only.
 //
 // It does not run them; infra/sqldb does. The queue's own table is migration
-// 0001, in infra/jobs, so that the queue's suite needs nothing above it.
+// 0001, in infra/jobs, and the keyring's 0020, in infra/keys/keyring, so that
+// their suites need nothing above them.
 package schema
 
 import (
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 
 	"github.com/berth-registry/berth/internal/infra/jobs"
+	"github.com/berth-registry/berth/internal/infra/keys/keyring"
 )
 
 //go:embed durable/*.sql volatile/*.sql
@@ -17,7 +19,7 @@ var files embed.FS
 
 // Durable returns the directories of migrations whose rows survive a power cut.
 func Durable() []fs.FS {
-	return []fs.FS{sub(jobs.Migrations, "migrations"), sub(files, "durable")}
+	return []fs.FS{sub(jobs.Migrations, "migrations"), sub(keyring.Migrations, "migrations"), sub(files, "durable")}
 }
 
 // Volatile returns the directories of migrations for rows that a power cut may

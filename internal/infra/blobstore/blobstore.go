@@ -140,7 +140,8 @@ type Writer interface {
 // many goroutines; one unfinished object has at most one Writer at a time, and
 // that is the caller's duty.
 type Store interface {
-	// Create starts an object.
+	// Create starts an object. ctx has to live as long as the Writer, whose Write
+	// may send requests under it; the same holds for Resume.
 	Create(ctx context.Context, key string, p Placement) (Writer, error)
 	// Resume goes on with an unfinished object from a State, cutting off what
 	// was written after it. ErrNotFound when the bytes are gone, ErrCorrupt
@@ -159,6 +160,7 @@ type Store interface {
 	// is no error.
 	Delete(ctx context.Context, key string) error
 	// List walks all objects whose key begins with prefix, finished and
-	// unfinished ones, in any order.
+	// unfinished ones, in any order, each once. An object of which nothing is
+	// stored yet, because its Writer has all of it in memory, may be missing.
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 }

@@ -79,6 +79,10 @@ type Options struct {
 	// Alone says that no other node can be on the database: what ran when this one
 	// starts, was cut off, and is taken back without waiting for its lease.
 	Alone bool
+	// Around, where it is set, is called for every run of a task in place of the
+	// handler, and has to call run, which is the handler; its error is that of the
+	// task. A panic of the handler is an error by then.
+	Around func(ctx context.Context, t Task, run func(context.Context) error) error
 }
 
 const (
@@ -119,10 +123,13 @@ type Queue struct {
 	periods map[string]time.Duration
 
 	wake     chan struct{} // holds one token when there may be something to claim
+	hinted   chan struct{} // holds one token when another node says so
+	news     chan struct{} // holds one token when there is something to tell other nodes
 	reported chan struct{} // holds one token when a task has said how far it is
 
 	mu      sync.Mutex
-	running map[int64]*run // by job id
+	running map[int64]*run  // by job id
+	fresh   map[string]bool // kinds of which jobs were enqueued here, to tell other nodes
 	tasks   sync.WaitGroup
 }
 
@@ -145,7 +152,7 @@ func New(db *sqldb.DB, clk clock.Clock, log *slog.Logger, o Options) *Queue {
 	q := &Queue{
 		db: db, clk: clk, log: log, o: o, owner: newOwner(),
 		kinds: map[string]*kind{}, periods: map[string]time.Duration{},
-		wake: make(chan struct{}, 1), reported: make(chan struct{}, 1), running: map[int64]*run{},
+		wake: make(chan struct{}, 1), hinted: make(chan struct{}, 1), news: make(chan struct{}, 1), fresh: map[string]bool{}, reported: make(chan struct{}, 1), running: map[int64]*run{},
 	}
 	q.Handle(kindExpire, Handler{Run: func(ctx context.Context, _ Task) error { return q.expireDead(ctx) }})
 	q.Every(kindExpire, expirePeriod)
@@ -168,8 +175,8 @@ func (q *Queue) Handle(name string, h Handler) {
 func (q *Queue) Every(name string, period time.Duration) { q.periods[name] = period }
 
 // Enqueue adds a job in the caller's transaction: it exists if and only if that
-// commits. A free worker of this node takes it at once, other nodes within
-// their polling interval.
+// commits. A free worker of this node takes it at once, those of others soon
+// after, by a hint; if that is lost, within their polling interval.
 func (q *Queue) Enqueue(ctx context.Context, tx *sqldb.Tx, j Job) error {
 	if j.Kind == "" {
 		return errors.New("jobs: a job needs a kind")
@@ -189,14 +196,20 @@ func (q *Queue) Enqueue(ctx context.Context, tx *sqldb.Tx, j Job) error {
 		return fmt.Errorf("jobs: enqueueing a job of the kind %s: %w", j.Kind, err)
 	}
 	if !j.RunAt.After(now) {
-		tx.AfterCommit(q.wakeUp)
+		tx.AfterCommit(func() {
+			q.wakeUp()
+			q.tell(j.Kind)
+		})
 	}
 	return nil
 }
 
-func (q *Queue) wakeUp() {
+func (q *Queue) wakeUp() { put(q.wake) }
+
+// put puts the token there if it is not.
+func put(token chan struct{}) {
 	select {
-	case q.wake <- struct{}{}:
-	default: // the token is there already
+	case token <- struct{}{}:
+	default:
 	}
 }

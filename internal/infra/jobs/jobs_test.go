@@ -41,7 +41,7 @@ type bench struct {
 
 func each(t *testing.T, fn func(t *testing.T, b *bench)) {
 	t.Helper()
-	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) { fn(t, newBench(t, db)) })
+	sqldbtest.EachWay(t, func(t *testing.T, db *sqldb.DB) { fn(t, newBench(t, db)) })
 }
 
 func newBench(t *testing.T, db *sqldb.DB) *bench {

@@ -58,6 +58,11 @@ func (q *Queue) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { q.heartbeat(work) })
 	beside.Go(func() { q.writeProgress(work) })
+	if q.db.Shared() {
+		beside.Go(func() { q.announce(work) })
+		beside.Go(func() { q.hear(ctx) })
+		beside.Go(func() { q.heed(ctx) })
+	}
 
 	poll := time.NewTicker(q.o.Poll)
 	defer poll.Stop()
@@ -227,9 +232,17 @@ func (q *Queue) startTask(work context.Context, t Task) {
 		}()
 		limited, end := context.WithTimeout(stoppable, k.Timeout)
 		defer end()
-		err := call(limited, k.Run, t)
+		err := q.do(limited, k.Run, t)
 		q.finish(stoppable, t, err)
 	})
+}
+
+// do runs a handler, with Options.Around about it.
+func (q *Queue) do(ctx context.Context, fn func(context.Context, Task) error, t Task) error {
+	if q.o.Around == nil {
+		return call(ctx, fn, t)
+	}
+	return q.o.Around(ctx, t, func(ctx context.Context) error { return call(ctx, fn, t) })
 }
 
 // call runs a handler and turns a panic into an error.

@@ -3,13 +3,16 @@ package sqldb
 import (
 	"context"
 	"io/fs"
+
+	"github.com/berth-registry/berth/internal/infra/sqldb/migration"
 )
 
 // engine is what SQLite and PostgreSQL do differently.
 type engine interface {
 	view(ctx context.Context, fn func(tx *Tx) error) error
 	update(ctx context.Context, fn func(tx *Tx) error) error
-	migrate(ctx context.Context, table string, files fs.FS) error
+	migrate(ctx context.Context, m migration.Set) error
+	status(ctx context.Context, m migration.Set) (migration.Status, error)
 	close() error
 }
 
@@ -20,7 +23,8 @@ var (
 
 // DB is an open database. Its methods may be called by many goroutines.
 type DB struct {
-	engine engine
+	engine   engine
+	observer func(context.Context, Transaction) // nil: nobody is told; see Observe
 }
 
 // View runs fn in a transaction that only reads and sees one state of the
@@ -28,6 +32,9 @@ type DB struct {
 func (db *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if db.observer != nil {
+		return db.observed(ctx, false, db.engine.view, fn)
 	}
 	return db.engine.view(ctx, fn)
 }
@@ -37,11 +44,18 @@ func (db *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
 // panic, roll back everything that fn did. fn may run again, so it must not
 // change anything but the database and its own results.
 //
+// On PostgreSQL both wait up to 30 seconds for a server that cannot be reached,
+// for instance while it restarts, unless ctx ends before; and Update returns
+// ErrUncertain when the answer to its COMMIT was lost.
+//
 // A caller whose ctx ends before fn has begun gets ctx's error and fn does not
 // run; on SQLite a closure that has begun is finished all the same.
 func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if db.observer != nil {
+		return db.observed(ctx, true, db.engine.update, fn)
 	}
 	return db.engine.update(ctx, fn)
 }
@@ -50,14 +64,25 @@ func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 // dirs describe. They are run in the order of the numbers in front of their
 // names, each in a transaction and each once: table remembers which were run.
 // On PostgreSQL a lock keeps the nodes of a deployment from doing so at once.
-// A database that a newer program has migrated further is refused.
+//
+// A database that a newer program has brought further is left as it is, and is
+// refused if one of the migrations that this program does not know has the line
+// "-- contract: reason": an older program cannot live with that one.
 func (db *DB) Migrate(ctx context.Context, table string, dirs ...fs.FS) error {
-	_, postgres := db.engine.(*postgresEngine)
-	files, err := mergeMigrations(postgres, dirs)
+	m, err := migration.Merge(db.Shared(), table, dirs)
 	if err != nil {
 		return err
 	}
-	return db.engine.migrate(ctx, table, files)
+	return db.engine.migrate(ctx, m)
+}
+
+// MigrationStatus says what Migrate would do, and does nothing.
+func (db *DB) MigrationStatus(ctx context.Context, table string, dirs ...fs.FS) (migration.Status, error) {
+	m, err := migration.Merge(db.Shared(), table, dirs)
+	if err != nil {
+		return migration.Status{}, err
+	}
+	return db.engine.status(ctx, m)
 }
 
 // Recreated says whether a SQLite file that is not durable was found damaged

@@ -1,18 +1,15 @@
 package sqldb
 
 import (
-	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/berth-registry/berth/internal/infra/sqldb/pgfault"
 )
 
 var (
@@ -28,26 +25,20 @@ var (
 	// ErrCorrupt means that the SQLite file is damaged.
 	ErrCorrupt = errors.New("the database file is damaged: restore it from a backup")
 
+	// ErrUncertain means that the connection to PostgreSQL was lost, or gave no
+	// answer in time, after COMMIT was sent: the work of the Update may be there
+	// or not. It is not tried again. Whoever gets it passes the failure on and
+	// undoes nothing: what the transaction may have named must stay.
+	ErrUncertain = errors.New("the database did not say whether the change was made; look before making it again")
+
 	errRowsOpen = errors.New("sqldb: the rows of an earlier query are still open; read them to the end or close them first")
 	errEnded    = errors.New("sqldb: the transaction has ended; it must not be used outside its closure")
-)
-
-// SQLSTATE codes of PostgreSQL that mean something here.
-const (
-	pgUniqueViolation      = "23505"
-	pgDiskFull             = "53100"
-	pgSerializationFailure = "40001"
-	pgDeadlock             = "40P01"
-	pgPlanChanged          = "0A000" // "cached plan must not change result type", after a migration
-	pgCannotConnectNow     = "57P03"
-	pgAdminShutdown        = "57P01"
-	pgCrashShutdown        = "57P02"
 )
 
 // IsUnique says whether err comes from a violated primary key or unique index.
 func IsUnique(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return pg.Code == pgUniqueViolation
+		return pg.Code == pgfault.UniqueViolation
 	}
 	switch sqliteCode(err) {
 	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID:
@@ -71,7 +62,7 @@ func translate(err error) error {
 		return nil
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		if pg.Code == pgDiskFull {
+		if pg.Code == pgfault.DiskFull {
 			return fmt.Errorf("%w (%w)", ErrFull, err)
 		}
 		return err
@@ -83,37 +74,4 @@ func translate(err error) error {
 		return fmt.Errorf("%w (%w)", ErrCorrupt, err)
 	}
 	return err
-}
-
-// retryable says whether PostgreSQL rolled the transaction back for a reason
-// that a second try may not meet.
-func retryable(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return false
-	}
-	switch pg.Code {
-	case pgSerializationFailure, pgDeadlock:
-		return true
-	case pgPlanChanged:
-		return pg.Message == "cached plan must not change result type"
-	}
-	return false
-}
-
-// connectionLost says whether a connection turned out to be dead. It may only
-// lead to another try as long as no COMMIT was sent.
-func connectionLost(err error) bool {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return false
-	}
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return pg.Code == pgAdminShutdown || pg.Code == pgCrashShutdown || pg.Code == pgCannotConnectNow
-	}
-	for _, sign := range []error{driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
-		if errors.Is(err, sign) {
-			return true
-		}
-	}
-	return pgconn.SafeToRetry(err)
 }

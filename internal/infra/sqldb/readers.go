@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
 // readers are the connections to SQLite that Views use. The one returned last
@@ -12,6 +13,9 @@ import (
 type readers struct {
 	pool  *sql.DB
 	slots chan struct{}
+
+	// How often and how long, in nanoseconds, Views waited for a slot.
+	waits, waited atomic.Int64
 
 	mu     sync.Mutex
 	idle   []*statements
@@ -25,8 +29,10 @@ func newReaders(pool *sql.DB, n int) *readers {
 func (r *readers) take(ctx context.Context) (*statements, error) {
 	select {
 	case r.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	default:
+		if err := r.wait(ctx); err != nil {
+			return nil, err
+		}
 	}
 	s, err := r.pop(ctx)
 	if err != nil {

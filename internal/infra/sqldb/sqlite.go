@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/berth-registry/berth/internal/infra/sqldb/migration"
 )
 
 // SQLiteOptions say how a SQLite file is opened.
@@ -189,13 +191,13 @@ func (e *sqliteEngine) update(ctx context.Context, fn func(tx *Tx) error) error 
 // migrate uses a connection of its own, since goose wants a pool. Foreign keys
 // are off while tables are rebuilt, and looked at afterwards; the database's
 // user_version says meanwhile that this is still to do.
-func (e *sqliteEngine) migrate(ctx context.Context, table string, files fs.FS) (err error) {
+func (e *sqliteEngine) migrate(ctx context.Context, m migration.Set) (err error) {
 	db := e.pool(migrationPragmas(e.options.Durable))
 	db.SetMaxOpenConns(1)
 	defer func() { err = errors.Join(err, db.Close()) }()
-	p, err := migrations(ctx, goose.DialectSQLite3, db, table, files)
-	if err != nil {
-		return err
+	p, err := m.Prepare(ctx, goose.DialectSQLite3, db)
+	if err != nil || p == nil {
+		return translate(err)
 	}
 	pending, err := p.HasPending(ctx)
 	if err != nil {
@@ -205,11 +207,17 @@ func (e *sqliteEngine) migrate(ctx context.Context, table string, files fs.FS) (
 		if _, err := db.ExecContext(ctx, "PRAGMA user_version = 1"); err != nil {
 			return fmt.Errorf("sqldb: migrations: %w", translate(err))
 		}
-		if err := migrateUp(ctx, p); err != nil {
-			return err
+		if err := migration.Up(ctx, p); err != nil {
+			return translate(err)
 		}
 	}
 	return checkForeignKeys(ctx, db)
+}
+
+func (e *sqliteEngine) status(ctx context.Context, m migration.Set) (_ migration.Status, err error) {
+	db := e.pool(readerPragmas())
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return m.Status(ctx, db, `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = $1`)
 }
 
 func checkForeignKeys(ctx context.Context, db *sql.DB) error {

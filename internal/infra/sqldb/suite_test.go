@@ -33,7 +33,7 @@ const itemTable = `CREATE TABLE item (id BIGINT NOT NULL PRIMARY KEY, name btext
 // eachItem runs a test on both engines with the table item.
 func eachItem(t *testing.T, fn func(t *testing.T, db *sqldb.DB)) {
 	t.Helper()
-	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+	sqldbtest.EachWay(t, func(t *testing.T, db *sqldb.DB) {
 		migrate(t, db, itemTable)
 		fn(t, db)
 	})
@@ -220,7 +220,7 @@ func TestTxAfterItsEnd(t *testing.T) {
 }
 
 func TestUnique(t *testing.T) {
-	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+	sqldbtest.EachWay(t, func(t *testing.T, db *sqldb.DB) {
 		migrate(t, db, itemTable+`
 			CREATE TABLE pair (a btext NOT NULL, b btext NOT NULL, PRIMARY KEY (a, b));
 			CREATE TABLE part (item_id BIGINT NOT NULL REFERENCES item (id), weight BIGINT NOT NULL CHECK (weight > 0));`)
@@ -273,7 +273,7 @@ type (
 )
 
 func TestValuesRoundTrip(t *testing.T) {
-	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+	sqldbtest.EachWay(t, func(t *testing.T, db *sqldb.DB) {
 		migrate(t, db, `CREATE TABLE v (id BIGINT NOT NULL PRIMARY KEY, i BIGINT NOT NULL, b BOOLEAN NOT NULL, s btext NOT NULL, y BYTEA NOT NULL);`)
 		ctx := t.Context()
 		all := make([]byte, 256)
@@ -510,7 +510,7 @@ func TestInLists(t *testing.T) {
 }
 
 func TestBigValues(t *testing.T) {
-	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+	sqldbtest.EachWay(t, func(t *testing.T, db *sqldb.DB) {
 		migrate(t, db, `CREATE TABLE big (id BIGINT NOT NULL PRIMARY KEY, body BYTEA NOT NULL, words btext NOT NULL);`)
 		ctx := t.Context()
 		body := bytes.Repeat([]byte("0123456789abcde\x00"), 512<<10) // 8 MiB

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+
+	"github.com/berth-registry/berth/internal/infra/sqldb/value"
 )
 
 // session runs statements on the one connection of a transaction.
@@ -131,7 +133,7 @@ func (tx *Tx) ready(args []any) error {
 	case tx.open != nil:
 		return tx.fail(errRowsOpen)
 	}
-	if err := normalize(args); err != nil {
+	if err := value.Normalize(args); err != nil {
 		return tx.fail(err)
 	}
 	return nil

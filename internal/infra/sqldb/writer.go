@@ -40,6 +40,8 @@ type writer struct {
 	stopped chan struct{} // closed when run has returned
 	once    sync.Once
 	err     error
+
+	groups, grouped atomic.Int64 // commits, and closures in them; see Stats
 }
 
 // turn is one closure's way through a batch.
@@ -161,6 +163,8 @@ func (w *writer) batch(t *turn) {
 		}
 		return
 	}
+	w.groups.Add(1)
+	w.grouped.Add(int64(len(done)))
 	for _, o := range done {
 		o.t.result <- result{err: o.err}
 	}

@@ -35,6 +35,11 @@ type Options struct {
 	Namespace *Namespace
 	// TLS serves HTTPS with the certificate.
 	TLS *Certificate
+	// Shape is where the server keeps its things; "" is the shape of the run, or
+	// what stands behind Data already.
+	Shape Shape
+	// Backing is what an earlier server was started on: this one is another node.
+	Backing *Backing
 }
 
 // Server is one berth serve process with its data directory. It may be killed
@@ -42,6 +47,8 @@ type Options struct {
 type Server struct {
 	// Data is the data directory.
 	Data string
+	// Backing is what stands behind the server besides its data directory.
+	Backing *Backing
 	// Addr is the address that the server listens on, Host the same with the
 	// name localhost, as a user would write it in an image name.
 	Addr, Host string
@@ -98,6 +105,19 @@ func Start(t testing.TB, o Options) *Server {
 	return s
 }
 
+// StartNode starts another node of the deployment that the first server belongs
+// to, with a data directory of its own.
+func StartNode(t testing.TB, first *Server, o Options) *Server {
+	t.Helper()
+	o.Backing = first.Backing
+	s := Prepare(t, o)
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.AccessKeyID, s.SecretAccessKey = first.AccessKeyID, first.SecretAccessKey
+	return s
+}
+
 // Prepare makes a server ready to be started, with Start.
 func Prepare(t testing.TB, o Options) *Server {
 	t.Helper()
@@ -133,7 +153,8 @@ func Prepare(t testing.TB, o Options) *Server {
 	}
 	s.settings = append(s.settings, o.Args...)
 	s.args = append(s.args, s.settings...)
-	s.env = append(plainEnv(t.TempDir()), o.Env...)
+	s.Backing = backingOf(t, o, s.Data)
+	s.env = append(append(plainEnv(t.TempDir()), s.Backing.Env...), o.Env...)
 	t.Cleanup(func() {
 		s.Kill()
 		if t.Failed() {

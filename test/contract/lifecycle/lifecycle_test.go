@@ -278,7 +278,7 @@ func TestPaginators(t *testing.T) {
 func TestKilledExpiry(t *testing.T) {
 	t.Parallel()
 	const n, kills = 10_000, 3
-	s := harness.Start(t, harness.Options{Config: soon})
+	s := harness.Start(t, harness.Options{Shape: harness.Embedded, Config: soon})
 	s.CreateRepository(t, "app")
 	r := s.Registry(t)
 	began := time.Now()
@@ -403,7 +403,7 @@ func files(t *testing.T, dir string) (n int, size int64) {
 func TestArchive(t *testing.T) {
 	t.Parallel()
 	slow := filepath.Join(t.TempDir(), "slow disks")
-	s := harness.Start(t, harness.Options{Config: "blobs: {archive: " + slow + "}\n"})
+	s := harness.Start(t, harness.Options{Shape: harness.Embedded, Config: "blobs: {archive: " + slow + "}\n"})
 	s.CreateRepository(t, "app")
 	b := harness.NewBox(t, "docker", "dockerd", "crane", "aws").With(
 		"AWS_ACCESS_KEY_ID="+s.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.SecretAccessKey, "AWS_ENDPOINT_URL="+s.Endpoint, "AWS_DEFAULT_REGION="+s.Region)

@@ -15,10 +15,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/berth-registry/berth/internal/domain/principal/credential/totp"
+	"github.com/berth-registry/berth/internal/domain/schema"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
 
-func TestMain(m *testing.M) { sqldbtest.Main(m) }
+func TestMain(m *testing.M) {
+	sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...))
+}
 
 func str(s string) *string { return &s }
 

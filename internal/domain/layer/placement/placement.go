@@ -235,8 +235,8 @@ func (s *Service) move(ctx context.Context, b placed) (moved bool, err error) {
 	objectKey := upload.NewObjectKey(b.registry)
 	region := string(b.registry.Region)
 	err = s.DB.Update(ctx, func(tx *sqldb.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, archived) VALUES ($1, $2, $3, $4)`,
-			region, objectKey, s.Clock.Now().Add(garbageDue).UnixMicro(), !b.archived)
+		_, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, archived, size) VALUES ($1, $2, $3, $4, $5)`,
+			region, objectKey, s.Clock.Now().Add(garbageDue).UnixMicro(), !b.archived, b.object.Size)
 		return err
 	})
 	if err != nil {
@@ -257,7 +257,7 @@ func (s *Service) move(ctx context.Context, b placed) (moved bool, err error) {
 			if err != nil || !wanted || now.object.Key != b.object.Key {
 				return err
 			}
-			n, err := tx.Exec(ctx, `DELETE FROM garbage WHERE region = $1 AND object_key = $2`, region, objectKey)
+			n, err := tx.Exec(ctx, `DELETE FROM garbage WHERE region = $1 AND object_key = $2 AND claimed_until = 0`, region, objectKey)
 			if err != nil {
 				return err
 			}
@@ -270,8 +270,8 @@ func (s *Service) move(ctx context.Context, b placed) (moved bool, err error) {
 			if _, err := tx.Exec(ctx, `UPDATE blob SET object_key = $2, seal = $3, archived = $4 WHERE id = $1`, b.id, objectKey, copied.Seal, !b.archived); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, archived) VALUES ($1, $2, $3, $4)`,
-				region, b.object.Key, s.Clock.Now().UnixMicro(), b.archived); err != nil {
+			if _, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, archived, size) VALUES ($1, $2, $3, $4, $5)`,
+				region, b.object.Key, s.Clock.Now().UnixMicro(), b.archived, b.object.Size); err != nil {
 				return err
 			}
 			moved = true

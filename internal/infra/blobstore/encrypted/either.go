@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"time"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/keys"
@@ -22,7 +23,12 @@ type Either struct {
 	seal   bool
 }
 
-var _ blobstore.Store = (*Either)(nil)
+var (
+	_ blobstore.Store        = (*Either)(nil)
+	_ blobstore.BatchDeleter = (*Either)(nil)
+	_ blobstore.Redirector   = (*Either)(nil)
+	_ blobstore.Forgetter    = (*Either)(nil)
+)
 
 // The first bytes of a State.
 const (
@@ -75,6 +81,23 @@ func (e *Either) Delete(ctx context.Context, key string) error { return e.plain.
 func (e *Either) List(ctx context.Context, prefix string) iter.Seq2[blobstore.Info, error] {
 	return e.plain.List(ctx, prefix)
 }
+
+// DeleteAll implements blobstore.BatchDeleter.
+func (e *Either) DeleteAll(ctx context.Context, keys []string) (map[string]error, error) {
+	return blobstore.DeleteAll(ctx, e.plain, keys)
+}
+
+// Redirect implements blobstore.Redirector. The bytes of a sealed object are of no
+// use to a client.
+func (e *Either) Redirect(ctx context.Context, o blobstore.Object, life time.Duration, contentType string) (string, bool, error) {
+	if len(o.Seal) > 0 {
+		return "", false, nil
+	}
+	return blobstore.Redirect(ctx, e.plain, o, life, contentType)
+}
+
+// Forget implements blobstore.Forgetter.
+func (e *Either) Forget(key string) { blobstore.Forget(e.plain, key) }
 
 // begun marks the States of a Writer that was made.
 func begun(kind byte) func(blobstore.Writer, error) (blobstore.Writer, error) {

@@ -49,7 +49,11 @@ type Store struct {
 	buffers *buffers
 }
 
-var _ blobstore.Store = (*Store)(nil)
+var (
+	_ blobstore.Store        = (*Store)(nil)
+	_ blobstore.BatchDeleter = (*Store)(nil)
+	_ blobstore.Forgetter    = (*Store)(nil)
+)
 
 // New returns a store that keeps its objects in inner, sealed under keys of m.
 // A key that m refuses makes Create, Resume and Open fail with
@@ -138,7 +142,9 @@ func (s *Store) Open(ctx context.Context, o blobstore.Object, offset, length int
 	if err != nil {
 		return nil, err
 	}
-	return newReader(s.buffers, o.Key, inner, sealer, span), nil
+	// A copy that the inner store keeps may be what is damaged.
+	damaged := func() { blobstore.Forget(s.inner, o.Key) }
+	return newReader(s.buffers, o.Key, inner, sealer, span, damaged), nil
 }
 
 // Delete implements blobstore.Store.
@@ -148,6 +154,14 @@ func (s *Store) Delete(ctx context.Context, key string) error { return s.inner.D
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[blobstore.Info, error] {
 	return s.inner.List(ctx, prefix)
 }
+
+// DeleteAll implements blobstore.BatchDeleter.
+func (s *Store) DeleteAll(ctx context.Context, keys []string) (map[string]error, error) {
+	return blobstore.DeleteAll(ctx, s.inner, keys)
+}
+
+// Forget implements blobstore.Forgetter.
+func (s *Store) Forget(key string) { blobstore.Forget(s.inner, key) }
 
 // unwrap opens the data key of an object.
 func (s *Store) unwrap(ctx context.Context, op, key string, wrapped []byte) (*sealer, error) {

@@ -28,15 +28,18 @@ type reader struct {
 	plain   []byte // in segment: opened and not handed out yet
 
 	err error // the failure that ended reading
+	// damaged is called when bytes do not authenticate.
+	damaged func()
 }
 
 var _ io.WriterTo = (*reader)(nil)
 
-func newReader(b *buffers, key string, inner io.ReadCloser, s *sealer, part span) *reader {
+func newReader(b *buffers, key string, inner io.ReadCloser, s *sealer, part span, damaged func()) *reader {
 	return &reader{
 		buffers: b, key: key, inner: inner, sealer: s,
 		index: part.first, end: part.end, final: part.final,
 		sealedLeft: part.sealedLength, skip: part.skip, left: part.length,
+		damaged: damaged,
 	}
 }
 
@@ -158,6 +161,7 @@ func (r *reader) openNext(dst []byte) ([]byte, error) {
 	}
 	plain, err := r.sealer.open(dst, r.sealed[:size], k, r.index)
 	if err != nil {
+		r.damaged()
 		return nil, err
 	}
 	r.sealed = r.sealed[size:]

@@ -37,7 +37,12 @@ type Store struct {
 	full  error
 }
 
-var _ blobstore.Store = (*Store)(nil)
+var (
+	_ blobstore.Store        = (*Store)(nil)
+	_ blobstore.BatchDeleter = (*Store)(nil)
+	_ blobstore.Redirector   = (*Store)(nil)
+	_ blobstore.Forgetter    = (*Store)(nil)
+)
 
 // New returns a store that keeps its objects in inner and least bytes free, by
 // what free says. While free fails nothing is refused: the medium itself will
@@ -91,6 +96,19 @@ func (s *Store) Delete(ctx context.Context, key string) error { return s.inner.D
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[blobstore.Info, error] {
 	return s.inner.List(ctx, prefix)
 }
+
+// DeleteAll implements blobstore.BatchDeleter.
+func (s *Store) DeleteAll(ctx context.Context, keys []string) (map[string]error, error) {
+	return blobstore.DeleteAll(ctx, s.inner, keys)
+}
+
+// Redirect implements blobstore.Redirector.
+func (s *Store) Redirect(ctx context.Context, o blobstore.Object, life time.Duration, contentType string) (string, bool, error) {
+	return blobstore.Redirect(ctx, s.inner, o, life, contentType)
+}
+
+// Forget implements blobstore.Forgetter.
+func (s *Store) Forget(key string) { blobstore.Forget(s.inner, key) }
 
 // writer looks for room before its first byte.
 type writer struct {

@@ -172,6 +172,9 @@ func (s *suite) testList(t *testing.T) {
 	}
 	open := create(t.Context(), t, store, all[3])
 	put(t, open, p, len(p))
+	if s.buffered > 0 {
+		suspend(t.Context(), t, open)
+	}
 	defer closeWriter(t, open)
 	suspend(t.Context(), t, create(t.Context(), t, store, all[4]))
 
@@ -235,7 +238,11 @@ func (s *suite) testList(t *testing.T) {
 
 	// More than one batch of names.
 	for i := range 1200 {
-		closeWriter(t, create(t.Context(), t, store, fmt.Sprintf("many/%04d", i)))
+		w := create(t.Context(), t, store, fmt.Sprintf("many/%04d", i))
+		if s.buffered > 0 {
+			suspend(t.Context(), t, w)
+		}
+		closeWriter(t, w)
 	}
 	if got := list(t.Context(), "many/"); len(got) != 1200 || len(slices.Compact(got)) != 1200 {
 		t.Errorf("lists %d of 1200 objects", len(got))

@@ -119,7 +119,7 @@ func (s *suite) testMemory(t *testing.T) {
 		put(t, w, piece[:Segment/2], Segment)
 		writers = append(writers, w)
 	}
-	allowed := int64(streams * limit)
+	allowed := streams * (limit + s.buffered)
 	if s.inMemory {
 		allowed += streams * (size + limit + Segment)
 	}

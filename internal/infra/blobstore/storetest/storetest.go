@@ -45,12 +45,18 @@ func Sealed() Option { return func(s *suite) { s.sealed = true } }
 // InMemory says that stored bytes are part of the process's memory.
 func InMemory() Option { return func(s *suite) { s.inMemory = true } }
 
+// Buffered says that a Writer of the store holds up to perWriter bytes in memory
+// and stores nothing of an object before they are full, or before Suspend or
+// Commit: so long the object is not listed.
+func Buffered(perWriter int64) Option { return func(s *suite) { s.buffered = perWriter } }
+
 type suite struct {
 	open     func(t *testing.T) blobstore.Store
 	damage   DamageFunc
 	reopen   ReopenFunc
 	sealed   bool
 	inMemory bool
+	buffered int64
 }
 
 // Run runs the suite. Each call of open returns an empty store.

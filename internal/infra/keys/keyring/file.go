@@ -26,8 +26,78 @@ const (
 	maxVersions  = 1 << 20
 )
 
-// errNoFile: there is nothing at the path.
-var errNoFile = errors.New("no keyring file")
+// errNone: there is no keyring yet.
+var errNone = errors.New("no keyring")
+
+// file is a keyring at a path.
+type file struct{ path string }
+
+func (f file) load(context.Context) (*ring, error) { return load(f.path) }
+
+func (f file) initialize(ctx context.Context, now time.Time) (*ring, error) {
+	return initialize(ctx, f.path, func() (*fileForm, error) { return newForm(now), nil })
+}
+
+func (f file) same(_ context.Context, r *ring) (bool, error) { return r.stamp.matches(f.path) }
+
+func (f file) update(ctx context.Context, do func(*ring) (*fileForm, error)) (*ring, error) {
+	unlock, err := lock(ctx, f.path)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	r, err := load(f.path)
+	if err != nil {
+		if errors.Is(err, errNone) {
+			err = fmt.Errorf("%w: %s is gone while Berth uses it: bring it back, from a backup if need be, before this process ends", ErrDamaged, f.path)
+		}
+		return nil, err
+	}
+	form, err := do(r)
+	if err != nil || form == nil {
+		return r, err
+	}
+	return save(f.path, form)
+}
+
+// Import makes the keyring file at path from what Export wrote. A file that is
+// there already stays as it is and is an error, unless it says the same.
+func Import(ctx context.Context, path string, exported []byte) error {
+	form, err := decodeExport(exported)
+	if err != nil {
+		return err
+	}
+	r, err := initialize(ctx, path, func() (*fileForm, error) { return form, nil })
+	if err != nil {
+		return err
+	}
+	return sameKeyring(r.form, form)
+}
+
+// decodeExport reads what Export wrote.
+func decodeExport(exported []byte) (*fileForm, error) {
+	form, err := decode(exported)
+	if err == nil {
+		_, err = prepare(form)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return form, nil
+}
+
+// sameKeyring refuses to take the one for the other.
+func sameKeyring(there, wanted *fileForm) error {
+	a, errA := encode(there)
+	b, errB := encode(wanted)
+	if err := errors.Join(errA, errB); err != nil {
+		return err
+	}
+	if !bytes.Equal(a, b) {
+		return errors.New("keyring: there is another one already; nothing was changed")
+	}
+	return nil
+}
 
 // fileForm is the file.
 type fileForm struct {
@@ -92,14 +162,14 @@ func (s stamp) matches(path string) (bool, error) {
 	return same, nil
 }
 
-// load reads the file. errNoFile when there is none.
+// load reads the file. errNone when there is none.
 func load(path string) (*ring, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, linkErr := os.Lstat(path); linkErr == nil {
 			return nil, damaged(path, errors.New("it is a symbolic link to a file that does not exist"))
 		}
-		return nil, errNoFile
+		return nil, errNone
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
@@ -215,28 +285,35 @@ func prepareKey(form *keyForm) (*key, error) {
 	return k, nil
 }
 
-// initialize makes the file with a default key, unless another process was
-// faster.
-func initialize(path string, now time.Time) (*ring, error) {
+// newForm is a keyring with a default key.
+func newForm(now time.Time) *fileForm {
+	first := newKey(now)
+	return &fileForm{Format: fileFormat, Default: first.ID, Keys: []keyForm{first}}
+}
+
+// initialize makes the file as first says, unless another process was faster.
+func initialize(ctx context.Context, path string, first func() (*fileForm, error)) (*ring, error) {
 	if err := makeDurably(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	unlock, err := lock(context.Background(), path)
+	unlock, err := lock(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	r, err := load(path)
-	if !errors.Is(err, errNoFile) {
+	if !errors.Is(err, errNone) {
 		return r, err
 	}
-	first := newKey(now)
-	return save(path, &fileForm{Format: fileFormat, Default: first.ID, Keys: []keyForm{first}})
+	form, err := first()
+	if err != nil {
+		return nil, err
+	}
+	return save(path, form)
 }
 
-// save puts form in place of the file, so that after a power cut the one or
-// the other is there, and returns it made ready. The caller holds the lock.
-func save(path string, form *fileForm) (*ring, error) {
+// complete fills in what follows from the rest and makes form ready for use.
+func complete(form *fileForm) (*ring, error) {
 	for i := range form.Keys {
 		for j := range form.Keys[i].Versions {
 			v := &form.Keys[i].Versions[j]
@@ -254,11 +331,30 @@ func save(path string, form *fileForm) (*ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keyring: the change is refused: %w", err)
 	}
+	return r, nil
+}
+
+// encode writes a form as it stands in the file.
+func encode(form *fileForm) ([]byte, error) {
 	data, err := json.MarshalIndent(form, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
-	if r.stamp.info, err = replace(path, append(data, '\n')); err != nil {
+	return append(data, '\n'), nil
+}
+
+// save puts form in place of the file, so that after a power cut the one or
+// the other is there, and returns it made ready. The caller holds the lock.
+func save(path string, form *fileForm) (*ring, error) {
+	r, err := complete(form)
+	if err != nil {
+		return nil, err
+	}
+	data, err := encode(form)
+	if err != nil {
+		return nil, err
+	}
+	if r.stamp.info, err = replace(path, data); err != nil {
 		return nil, fmt.Errorf("keyring %s could not be written, or not safely: %w", path, err)
 	}
 	return r, nil

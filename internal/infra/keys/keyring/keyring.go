@@ -1,12 +1,15 @@
 // Package keyring is the key manager of a deployment without a key service:
-// all keys stand in one file that only Berth's user may read.
+// all keys stand in one file that only Berth's user may read, or, for many
+// nodes, in one row of their database, sealed under a master key that each node
+// has.
 //
 // The file is JSON with mode 0600 and is replaced as a whole, synced, by a
-// rename. Several processes may use one file: a change takes a lock and begins
-// from what the file says then, and a process sees the changes of others
-// within a second, or at once when it misses a key. Whoever loses the file
-// loses all that was sealed under its keys, so it belongs into every backup;
-// and a file that cannot be understood is never replaced.
+// rename; the row holds the same JSON. Several processes may use one keyring: a
+// change takes a lock and begins from what the keyring says then, and a process
+// sees the changes of others within a second, or at once when it misses a key.
+// Whoever loses the keyring (or the master key) loses all that was sealed under
+// its keys, so it belongs into every backup; and one that cannot be understood
+// is never replaced.
 //
 // It protects data keys and small derived secrets. What those seal, and which
 // key a repository uses, is for others (blobstore/encrypted,
@@ -38,15 +41,37 @@ var (
 	ErrExposed = errors.New("the keyring is open to others")
 )
 
-// refreshPeriod is how long a change by another process may go unseen.
-const refreshPeriod = time.Second
+const (
+	// refreshPeriod is how long a change by another process may go unseen.
+	refreshPeriod = time.Second
+	// reloadLimit bounds one look at the keyring.
+	reloadLimit = 5 * time.Second
+)
 
-// Keyring is a keys.Manager over a file.
+// medium is where a keyring stands.
+type medium interface {
+	// load reads the keyring. errNone when there is none.
+	load(ctx context.Context) (*ring, error)
+	// initialize makes the keyring, unless another process was faster.
+	initialize(ctx context.Context, now time.Time) (*ring, error)
+	// same says whether the keyring is still as it was when r was read.
+	same(ctx context.Context, r *ring) (bool, error)
+	// update replaces the keyring by what do makes of it as it is then, and keeps
+	// others from changing it meanwhile; nil leaves it as it is. do may run again.
+	update(ctx context.Context, do func(*ring) (*fileForm, error)) (*ring, error)
+}
+
+var (
+	_ medium = file{}
+	_ medium = row{}
+)
+
+// Keyring is a keys.Manager over a file or a row.
 type Keyring struct {
-	path  string
-	clock clock.Clock
+	medium medium
+	clock  clock.Clock
 
-	ring atomic.Pointer[ring] // what the file says; never changed in place
+	ring atomic.Pointer[ring] // what the keyring says; never changed in place
 
 	mu      sync.Mutex // held while the file is looked at
 	checked time.Time  // when it was looked at last
@@ -58,10 +83,14 @@ var _ keys.Manager = (*Keyring)(nil)
 // is no file. A file that others may read is ErrExposed, one that is not a
 // whole keyring ErrDamaged.
 func Open(path string, clk clock.Clock) (*Keyring, error) {
-	k := &Keyring{path: path, clock: clk, checked: clk.Now()}
-	r, err := load(path)
-	if errors.Is(err, errNoFile) {
-		r, err = initialize(path, clk.Now())
+	return open(context.Background(), file{path}, clk)
+}
+
+func open(ctx context.Context, m medium, clk clock.Clock) (*Keyring, error) {
+	k := &Keyring{medium: m, clock: clk, checked: clk.Now()}
+	r, err := m.load(ctx)
+	if errors.Is(err, errNone) {
+		r, err = m.initialize(ctx, clk.Now())
 	}
 	if err != nil {
 		return nil, err
@@ -238,31 +267,14 @@ func (k *Keyring) change(ctx context.Context, id string, do func(key *keyForm, s
 	return r.byID[id].describe(), nil
 }
 
-// update replaces the file by what do makes of its newest content; nil leaves
+// update replaces the keyring by what do makes of its newest content; nil leaves
 // it as it is.
 func (k *Keyring) update(ctx context.Context, do func(*ring) (*fileForm, error)) (*ring, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	unlock, err := lock(ctx, k.path)
+	r, err := k.medium.update(ctx, do)
 	if err != nil {
 		return nil, err
-	}
-	defer unlock()
-	r, err := load(k.path)
-	if err != nil {
-		if errors.Is(err, errNoFile) {
-			err = fmt.Errorf("%w: %s is gone while Berth uses it: bring it back, from a backup if need be, before this process ends", ErrDamaged, k.path)
-		}
-		return nil, err
-	}
-	f, err := do(r)
-	if err != nil {
-		return nil, err
-	}
-	if f != nil {
-		if r, err = save(k.path, f); err != nil {
-			return nil, err
-		}
 	}
 	k.ring.Store(r)
 	return r, nil
@@ -317,16 +329,29 @@ func (k *Keyring) refresh() error {
 	return k.reload()
 }
 
-// reload is refresh with mu held.
+// reload is refresh with mu held. It does not depend on who asks: the answer
+// serves everybody.
 func (k *Keyring) reload() error {
-	same, err := k.ring.Load().stamp.matches(k.path)
+	ctx, cancel := context.WithTimeout(context.Background(), reloadLimit)
+	defer cancel()
+	same, err := k.medium.same(ctx, k.ring.Load())
 	if err != nil || same {
 		return err
 	}
-	r, err := load(k.path)
+	r, err := k.medium.load(ctx)
 	if err != nil {
 		return err
 	}
 	k.ring.Store(r)
 	return nil
+}
+
+// Export writes the whole keyring as its file is written: for a backup, or to
+// move to another kind of keyring. It opens everything, so keep it as safe.
+func (k *Keyring) Export(ctx context.Context) ([]byte, error) {
+	r, err := k.medium.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return encode(r.form)
 }

@@ -24,7 +24,7 @@ const (
 
 var start = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
 
-func open(t *testing.T, path string) *Keyring {
+func openFile(t *testing.T, path string) *Keyring {
 	t.Helper()
 	k, err := Open(path, clock.NewFake(start))
 	if err != nil {
@@ -36,7 +36,7 @@ func open(t *testing.T, path string) *Keyring {
 func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "keys", "keyring.json") }
 
 func TestManager(t *testing.T) {
-	keystest.Run(t, func(t *testing.T) keys.Manager { return open(t, newPath(t)) })
+	keystest.Run(t, func(t *testing.T) keys.Manager { return openFile(t, newPath(t)) })
 }
 
 func mode(t *testing.T, path string) fs.FileMode {
@@ -51,7 +51,7 @@ func mode(t *testing.T, path string) fs.FileMode {
 // TestReopened: everything stands in the file.
 func TestReopened(t *testing.T) {
 	path := newPath(t)
-	k := open(t, path)
+	k := openFile(t, path)
 	if got := mode(t, path); got != 0o600 {
 		t.Errorf("the file has mode %o", got)
 	}
@@ -78,7 +78,7 @@ func TestReopened(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	again := open(t, path)
+	again := openFile(t, path)
 	if got := mode(t, path); got != 0o600 {
 		t.Errorf("the changed file has mode %o", got)
 	}
@@ -109,7 +109,7 @@ func TestReopened(t *testing.T) {
 // and the error says what to do.
 func TestDamaged(t *testing.T) {
 	path := newPath(t)
-	k := open(t, path)
+	k := openFile(t, path)
 	if _, err := k.Create(t.Context(), account, region, "alias/a"); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestDamaged(t *testing.T) {
 
 func TestGone(t *testing.T) {
 	path := newPath(t)
-	k := open(t, path)
+	k := openFile(t, path)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestGone(t *testing.T) {
 
 func TestExposed(t *testing.T) {
 	path := newPath(t)
-	k := open(t, path)
+	k := openFile(t, path)
 	for _, mode := range []fs.FileMode{0o640, 0o604, 0o660, 0o601, 0o644} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
@@ -212,7 +212,7 @@ func TestExposed(t *testing.T) {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		open(t, path)
+		openFile(t, path)
 	}
 }
 
@@ -225,8 +225,8 @@ func TestLinks(t *testing.T) {
 	if _, err := Open(path, clock.NewFake(start)); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a link to nothing: %v", err)
 	}
-	open(t, target)
-	k := open(t, path)
+	openFile(t, target)
+	k := openFile(t, path)
 	key, err := k.Create(t.Context(), account, region, "alias/a")
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func TestLinks(t *testing.T) {
 	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSymlink {
 		t.Errorf("the link is %v, %v", info.Mode(), err)
 	}
-	if got, err := open(t, target).Resolve(t.Context(), account, region, key.ID); err != nil || got.ID != key.ID {
+	if got, err := openFile(t, target).Resolve(t.Context(), account, region, key.ID); err != nil || got.ID != key.ID {
 		t.Errorf("the target has %+v, %v", got, err)
 	}
 }
@@ -243,7 +243,7 @@ func TestLinks(t *testing.T) {
 func TestProcesses(t *testing.T) {
 	path := newPath(t)
 	clk := clock.NewFake(start)
-	a, b := open(t, path), open(t, path)
+	a, b := openFile(t, path), openFile(t, path)
 	b.clock = clk
 	ctx := t.Context()
 	fromA, err := a.Create(ctx, account, region, "alias/a")
@@ -309,7 +309,7 @@ func TestManyFirst(t *testing.T) {
 			t.Error("two default keys were made")
 		}
 	}
-	list, err := open(t, path).List(t.Context())
+	list, err := openFile(t, path).List(t.Context())
 	if err != nil || len(list) != 1+len(derived) {
 		t.Errorf("%d keys are there, %v", len(list), err)
 	}
@@ -317,7 +317,7 @@ func TestManyFirst(t *testing.T) {
 
 func TestLockHeld(t *testing.T) {
 	path := newPath(t)
-	k := open(t, path)
+	k := openFile(t, path)
 	unlock, err := lock(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -336,7 +336,7 @@ func TestLockHeld(t *testing.T) {
 // TestUnwritable: a change that cannot be written is no change.
 func TestUnwritable(t *testing.T) {
 	path := newPath(t)
-	k := open(t, path)
+	k := openFile(t, path)
 	// Something that is not a file stands where the new one is to be written.
 	if err := os.MkdirAll(filepath.Join(path+".tmp", "x"), 0o700); err != nil {
 		t.Fatal(err)
@@ -369,7 +369,7 @@ func TestOldKeyring(t *testing.T) {
 	if err := os.WriteFile(path, []byte(oldKeyring), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	k := open(t, path)
+	k := openFile(t, path)
 	if got, err := k.Unwrap(t.Context(), []byte(oldWrapped), []byte("context")); err != nil || string(got) != "data key" {
 		t.Errorf("unwrapped %q, %v", got, err)
 	}

@@ -39,10 +39,11 @@ const aliasPrefix = "alias/"
 
 type aliasName struct{ account, region, alias string }
 
-// ring is a file's content made ready for use. It is never changed.
+// ring is a keyring's content made ready for use. It is never changed.
 type ring struct {
 	form     *fileForm
-	stamp    stamp
+	stamp    stamp // of a file
+	revision int64 // of a row
 	byID     map[string]*key
 	byAlias  map[aliasName]*key
 	standard *key // the default key

@@ -61,6 +61,13 @@ type server struct {
 	keeper    *exec.Cmd
 	lifeline  *os.File // while this is open, the server runs
 	databases atomic.Int64
+
+	mu   sync.Mutex
+	free []string // databases in the form, without rows
+
+	pooler     *exec.Cmd // pgbouncer, once a test asked for it
+	poolerLine *os.File
+	poolerErr  error
 }
 
 // keep runs the server until its standard input ends, which the kernel sees to
@@ -223,23 +230,17 @@ func (s *server) waitReady() error {
 
 // admin runs SQL on the server's own database.
 func (s *server) admin(ctx context.Context, sql string) error {
-	conn, err := pgconn.Connect(ctx, s.url("postgres"))
+	return s.exec(ctx, "postgres", sql)
+}
+
+// exec runs SQL on a database, on a connection of its own.
+func (s *server) exec(ctx context.Context, database, sql string) error {
+	conn, err := pgconn.Connect(ctx, s.url(database))
 	if err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, sql).ReadAll()
 	return errors.Join(err, conn.Close(ctx))
-}
-
-func (s *server) createDatabase(ctx context.Context) (string, error) {
-	name := "t" + strconv.FormatInt(s.databases.Add(1), 10)
-	return name, s.admin(ctx, "CREATE DATABASE "+name)
-}
-
-func (s *server) dropDatabase(name string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-	defer cancel()
-	return s.admin(ctx, "DROP DATABASE "+name+" WITH (FORCE)")
 }
 
 // stop ends the server and waits until its files are gone.
@@ -250,7 +251,7 @@ func (s *server) stop() error {
 		}
 		return os.RemoveAll(s.dir)
 	}
-	if err := s.lifeline.Close(); err != nil {
+	if err := errors.Join(s.stopPooler(), s.lifeline.Close()); err != nil {
 		return err
 	}
 	return s.keeper.Wait()

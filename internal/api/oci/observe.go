@@ -1,0 +1,23 @@
+package oci
+
+import (
+	"net/http"
+
+	"github.com/berth-registry/berth/internal/api/oci/observation"
+)
+
+func (a *API) observe(w http.ResponseWriter, c *call, the row, status int, code string, err error) {
+	if a.c.Observe == nil {
+		return
+	}
+	o := observation.Request{
+		ID: c.requestID, Kind: c.Kind, Registry: c.registry, Repository: c.repo, Caller: c.caller.ARN, Status: status, Code: code, Err: err,
+	}
+	if the.Name != "" {
+		o.Actions = []string{the.Name}
+		if the.Also != nil {
+			o.Actions = append(o.Actions, the.Also(c)...)
+		}
+	}
+	a.c.Observe(w, o)
+}

@@ -1,0 +1,601 @@
+package chart
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
+	"helm.sh/helm/v3/pkg/lint"
+	"helm.sh/helm/v3/pkg/lint/support"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const dir = "../../../deploy/helm/berth"
+
+// The releases that are rendered: values, and what has to come out.
+var releases = []struct {
+	name, values string
+	kinds        []string
+}{
+	{name: "embedded", values: `mode: embedded`,
+		kinds: []string{"ConfigMap", "NetworkPolicy", "Service", "Service", "ServiceAccount", "StatefulSet"}},
+	{name: "embedded with much", values: `
+mode: embedded
+fullnameOverride: registry
+image: {tag: 1.2.3, repository: registry.example:5000/berth}
+tls: {existingSecret: registry-tls}
+persistence: {size: 2Ti, storageClass: fast, annotations: {keep: "yes"}}
+s3: {url: s3://berth, endpoint: "https://s3.example", pathStyle: true}
+rootAccessKey: {existingSecret: root}
+podDisruptionBudget: {enabled: true}`,
+		kinds: []string{"ConfigMap", "NetworkPolicy", "Service", "Service", "ServiceAccount", "StatefulSet"}},
+	{name: "scaleout", values: scaleout,
+		kinds: []string{"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "ServiceAccount"}},
+	{name: "scaleout with everything", values: scaleout + `
+image: {digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}
+imagePullSecrets: [{name: pull}]
+tls: {existingSecret: registry-tls}
+config:
+  region: eu-central-1
+  domain: registry.example
+  trusted_proxies: [10.0.0.0/8]
+  database: {max_connections: 20}
+  blobs: {cache: {dir: /var/lib/berth/cache}}
+drainSeconds: 120
+ingress: {enabled: true, className: nginx, hosts: [registry.example, "*.registry.example"], tls: [{hosts: [registry.example], secretName: t}]}
+autoscaling: {enabled: true, maxReplicas: 9}
+networkPolicy:
+  from: [{namespaceSelector: {matchLabels: {name: apps}}}]
+  adminFrom: [{podSelector: {matchLabels: {app: prometheus}}}]
+  egress: [{ports: [{port: 5432}]}]
+serviceMonitor: {enabled: true, labels: {release: prometheus}}
+serviceAccount: {annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::123456789012:role/berth"}}
+podAnnotations: {a: b}
+podLabels: {team: registry}
+nodeSelector: {disk: fast}
+tolerations: [{key: registry, operator: Exists}]
+affinity: {nodeAffinity: {}}
+priorityClassName: high
+topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {own: selector}}}]
+extraEnv: [{name: AWS_REGION, value: eu-central-1}]
+extraVolumes: [{name: ca, configMap: {name: ca}}]
+extraVolumeMounts: [{name: ca, mountPath: /etc/ssl/certs}]`,
+		kinds: []string{"ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "ServiceAccount", "ServiceMonitor"}},
+	{name: "without the extras", values: scaleout + `
+networkPolicy: {enabled: false}
+podDisruptionBudget: {enabled: false}
+serviceAccount: {create: false}
+topologySpreadConstraints: []`,
+		kinds: []string{"ConfigMap", "Deployment", "Service", "Service"}},
+}
+
+const scaleout = `
+database: {existingSecret: berth-database, directUrlKey: direct}
+masterKey: {existingSecret: berth-keys}
+rootAccessKey: {existingSecret: berth-root}
+s3: {url: "s3://berth/layers", region: eu-central-1, existingSecret: berth-s3}`
+
+func values(t *testing.T, text string) map[string]any {
+	t.Helper()
+	v := map[string]any{}
+	if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func load(t *testing.T) *chart.Chart {
+	t.Helper()
+	c, err := loader.LoadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// render gives the chart's files, as helm install would.
+func render(c *chart.Chart, given map[string]any) (map[string]string, error) {
+	v, err := chartutil.ToRenderValues(c, given, chartutil.ReleaseOptions{Name: "prod", Namespace: "registry", Revision: 1, IsInstall: true}, chartutil.DefaultCapabilities)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Render(c, v)
+}
+
+func TestLint(t *testing.T) {
+	for _, r := range releases {
+		found := lint.AllWithKubeVersion(dir, values(t, r.values), "registry", &chartutil.DefaultCapabilities.KubeVersion)
+		for _, m := range found.Messages {
+			if m.Severity >= support.InfoSev {
+				t.Errorf("%s: %s", r.name, m)
+			}
+		}
+	}
+}
+
+// release is what was rendered, by kind.
+type release struct {
+	kinds    []string
+	pod      corev1.PodTemplateSpec
+	selector map[string]string
+	replicas *int32
+	config   *corev1.ConfigMap
+	services []corev1.Service
+	account  *corev1.ServiceAccount
+	policy   *networkingv1.NetworkPolicy
+	budget   *policyv1.PodDisruptionBudget
+	ingress  *networkingv1.Ingress
+	scaler   *autoscalingv2.HorizontalPodAutoscaler
+	set      *appsv1.StatefulSet
+	deploy   *appsv1.Deployment
+	monitor  map[string]any
+}
+
+// strictly decodes a document as the type, refusing keys that it does not know.
+func strictly[T any](t *testing.T, doc string) *T {
+	t.Helper()
+	v := new(T)
+	if err := yaml.UnmarshalStrict([]byte(doc), v); err != nil {
+		t.Fatalf("%v in\n%s", err, doc)
+	}
+	return v
+}
+
+func decode(t *testing.T, files map[string]string) *release {
+	t.Helper()
+	out := &release{}
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		if strings.HasSuffix(file, "NOTES.txt") {
+			if !strings.Contains(files[file], "rollout status") || strings.Contains(files[file], "<no value>") {
+				t.Errorf("the notes are\n%s", files[file])
+			}
+			continue
+		}
+		for doc := range strings.SplitSeq(files[file], "\n---\n") {
+			if strings.TrimSpace(doc) == "" {
+				continue
+			}
+			head := struct {
+				APIVersion, Kind string
+				Metadata         struct {
+					Name   string
+					Labels map[string]string
+				}
+			}{}
+			if err := yaml.Unmarshal([]byte(doc), &head); err != nil {
+				t.Fatalf("%s: %v\n%s", file, err, doc)
+			}
+			if head.Metadata.Name == "" || head.Metadata.Labels["app.kubernetes.io/instance"] != "prod" || head.Metadata.Labels["helm.sh/chart"] == "" {
+				t.Errorf("%s: %s has no name or not Helm's labels: %+v", file, head.Kind, head.Metadata)
+			}
+			out.kinds = append(out.kinds, head.Kind)
+			switch head.APIVersion + " " + head.Kind {
+			case "v1 ConfigMap":
+				out.config = strictly[corev1.ConfigMap](t, doc)
+			case "v1 Service":
+				out.services = append(out.services, *strictly[corev1.Service](t, doc))
+			case "v1 ServiceAccount":
+				out.account = strictly[corev1.ServiceAccount](t, doc)
+			case "apps/v1 Deployment":
+				out.deploy = strictly[appsv1.Deployment](t, doc)
+				out.pod, out.selector, out.replicas = out.deploy.Spec.Template, out.deploy.Spec.Selector.MatchLabels, out.deploy.Spec.Replicas
+			case "apps/v1 StatefulSet":
+				out.set = strictly[appsv1.StatefulSet](t, doc)
+				out.pod, out.selector, out.replicas = out.set.Spec.Template, out.set.Spec.Selector.MatchLabels, out.set.Spec.Replicas
+			case "networking.k8s.io/v1 NetworkPolicy":
+				out.policy = strictly[networkingv1.NetworkPolicy](t, doc)
+			case "networking.k8s.io/v1 Ingress":
+				out.ingress = strictly[networkingv1.Ingress](t, doc)
+			case "policy/v1 PodDisruptionBudget":
+				out.budget = strictly[policyv1.PodDisruptionBudget](t, doc)
+			case "autoscaling/v2 HorizontalPodAutoscaler":
+				out.scaler = strictly[autoscalingv2.HorizontalPodAutoscaler](t, doc)
+			case "monitoring.coreos.com/v1 ServiceMonitor":
+				out.monitor = *strictly[map[string]any](t, doc)
+			default:
+				t.Errorf("%s: %s %s is no type that this test knows", file, head.APIVersion, head.Kind)
+			}
+		}
+	}
+	slices.Sort(out.kinds)
+	return out
+}
+
+// selects says whether labels have everything that a selector asks for.
+func selects(selector, labels map[string]string) bool {
+	for k, v := range selector {
+		if labels[k] != v {
+			return false
+		}
+	}
+	return len(selector) > 0
+}
+
+func TestRender(t *testing.T) {
+	c := load(t)
+	for _, want := range releases {
+		t.Run(want.name, func(t *testing.T) {
+			files, err := render(c, values(t, want.values))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := decode(t, files)
+			if !slices.Equal(r.kinds, want.kinds) {
+				t.Errorf("rendered %v, want %v", r.kinds, want.kinds)
+			}
+			checkPod(t, r)
+			checkSelectors(t, r)
+			checkSecrets(t, r)
+		})
+	}
+}
+
+// checkPod is what every pod has, whatever the values.
+func checkPod(t *testing.T, r *release) {
+	t.Helper()
+	spec := r.pod.Spec
+	if len(spec.Containers) != 1 {
+		t.Fatalf("%d containers", len(spec.Containers))
+	}
+	c := spec.Containers[0]
+	if !regexp.MustCompile(`^\S+(:[0-9][\w.-]*|@sha256:[0-9a-f]{64})$`).MatchString(c.Image) {
+		t.Errorf("the image %q has neither a version nor a digest", c.Image)
+	}
+	ports := map[string]int32{}
+	for _, p := range c.Ports {
+		ports[p.Name] = p.ContainerPort
+	}
+	env := map[string]corev1.EnvVar{}
+	for _, e := range c.Env {
+		if _, twice := env[e.Name]; twice {
+			t.Errorf("%s is set twice", e.Name)
+		}
+		env[e.Name] = e
+	}
+	scheme := corev1.URISchemeHTTP
+	if _, secured := env["BERTH_TLS_CERT"]; secured {
+		scheme = corev1.URISchemeHTTPS
+	}
+	for what, probe := range map[string]*corev1.Probe{"/healthz startup": c.StartupProbe, "/healthz liveness": c.LivenessProbe, "/readyz readiness": c.ReadinessProbe} {
+		path, _, _ := strings.Cut(what, " ")
+		if probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Path != path || probe.HTTPGet.Scheme != scheme || ports[probe.HTTPGet.Port.StrVal] == 0 {
+			t.Errorf("the probe %s is %+v, and the ports are %v", what, probe, ports)
+		}
+	}
+	if env["BERTH_LISTEN"].Value != ":5000" || ports["http"] != 5000 || env["BERTH_ADMIN_LISTEN"].Value != ":9090" || ports["admin"] != 9090 {
+		t.Errorf("it listens on %s and %s, and the ports are %v", env["BERTH_LISTEN"].Value, env["BERTH_ADMIN_LISTEN"].Value, ports)
+	}
+
+	p, s := spec.SecurityContext, c.SecurityContext
+	if p == nil || s == nil || !*p.RunAsNonRoot || *p.RunAsUser == 0 || *p.FSGroup != *p.RunAsUser || p.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault ||
+		!*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(s.Capabilities.Add) > 0 {
+		t.Errorf("the security contexts are %+v and %+v", p, s)
+	}
+	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
+		t.Error("the pod gets a token of Kubernetes's")
+	}
+	if c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() {
+		t.Errorf("the resources are %+v", c.Resources)
+	}
+
+	// What the program waits for when it stops fits into what Kubernetes waits.
+	drain := regexp.MustCompile(`(?m)^drain_timeout: (\d+)s$`).FindStringSubmatch(r.config.Data["berth.yaml"])
+	if drain == nil || c.Lifecycle == nil || c.Lifecycle.PreStop.Sleep == nil {
+		t.Fatalf("no drain_timeout or no preStop:\n%s", r.config.Data["berth.yaml"])
+	}
+	var seconds int64
+	for _, digit := range drain[1] {
+		seconds = seconds*10 + int64(digit-'0')
+	}
+	if grace := *spec.TerminationGracePeriodSeconds; grace <= c.Lifecycle.PreStop.Sleep.Seconds+seconds {
+		t.Errorf("the grace period is %d s; preStop %d s and drain_timeout %d s do not fit", grace, c.Lifecycle.PreStop.Sleep.Seconds, seconds)
+	}
+
+	mounted := map[string]string{}
+	volumes := map[string]bool{}
+	for _, v := range spec.Volumes {
+		volumes[v.Name] = true
+	}
+	if r.set != nil {
+		for _, v := range r.set.Spec.VolumeClaimTemplates {
+			volumes[v.Name] = true
+			if v.Spec.Resources.Requests.Storage().IsZero() || len(v.Spec.AccessModes) == 0 {
+				t.Errorf("the claim is %+v", v.Spec)
+			}
+		}
+	}
+	for _, m := range c.VolumeMounts {
+		mounted[m.MountPath] = m.Name
+		if !volumes[m.Name] {
+			t.Errorf("%s mounts the volume %s, which is not there", m.MountPath, m.Name)
+		}
+	}
+	if mounted[env["BERTH_DATA"].Value] != "data" {
+		t.Errorf("the data directory %s is no volume: %v", env["BERTH_DATA"].Value, mounted)
+	}
+	if mounted[filepath.Dir(env["BERTH_CONFIG"].Value)] != "config" || r.config.Data[filepath.Base(env["BERTH_CONFIG"].Value)] == "" {
+		t.Errorf("the configuration file %s is not mounted: %v", env["BERTH_CONFIG"].Value, mounted)
+	}
+	known := variables(t)
+	for name := range env {
+		if strings.HasPrefix(name, "BERTH_") && !known[name] {
+			t.Errorf("%s is no variable of Berth's", name)
+		}
+	}
+	if r.pod.Annotations["checksum/config"] == "" {
+		t.Error("a changed configuration rolls no pods")
+	}
+}
+
+// variables are the environment variables that Berth knows.
+func variables(t *testing.T) map[string]bool {
+	t.Helper()
+	b, err := os.ReadFile("../../../internal/config/config.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, m := range regexp.MustCompile(`env:"(BERTH_\w+)"`).FindAllSubmatch(b, -1) {
+		known[string(m[1])] = true
+	}
+	if len(known) < 10 {
+		t.Fatalf("found the variables %v", known)
+	}
+	return known
+}
+
+// checkSelectors is that everything that means the pods finds them.
+func checkSelectors(t *testing.T, r *release) {
+	t.Helper()
+	labels := r.pod.Labels
+	if !selects(r.selector, labels) {
+		t.Errorf("the selector %v does not select the labels %v", r.selector, labels)
+	}
+	ports := map[string]bool{}
+	for _, p := range r.pod.Spec.Containers[0].Ports {
+		ports[p.Name] = true
+	}
+	if len(r.services) != 2 {
+		t.Fatalf("%d services", len(r.services))
+	}
+	names := map[string]corev1.Service{}
+	for _, s := range r.services {
+		names[s.Name] = s
+		if !selects(s.Spec.Selector, labels) || s.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+			t.Errorf("the service %s selects %v with affinity %s", s.Name, s.Spec.Selector, s.Spec.SessionAffinity)
+		}
+		for _, p := range s.Spec.Ports {
+			if !ports[p.TargetPort.StrVal] || p.Port == 0 {
+				t.Errorf("the service %s leads to the port %s, which the pod does not have", s.Name, p.TargetPort.StrVal)
+			}
+			if s.Spec.Type != corev1.ServiceTypeClusterIP && p.TargetPort.StrVal == "admin" {
+				t.Errorf("the service %s shows the administration port to the world", s.Name)
+			}
+			if strings.HasSuffix(s.Name, "-admin") != (p.TargetPort.StrVal == "admin") {
+				t.Errorf("the service %s leads to %s", s.Name, p.TargetPort.StrVal)
+			}
+		}
+	}
+	if r.set != nil && names[r.set.Spec.ServiceName].Name == "" {
+		t.Errorf("the service %s of the StatefulSet is not there", r.set.Spec.ServiceName)
+	}
+	if b := r.budget; b != nil && (!selects(b.Spec.Selector.MatchLabels, labels) || b.Spec.MaxUnavailable == nil) {
+		t.Errorf("the disruption budget is %+v", b.Spec)
+	}
+	if p := r.policy; p != nil {
+		if !selects(p.Spec.PodSelector.MatchLabels, labels) {
+			t.Errorf("the network policy selects %v", p.Spec.PodSelector.MatchLabels)
+		}
+		for _, rule := range p.Spec.Ingress {
+			for _, port := range rule.Ports {
+				if !ports[port.Port.StrVal] {
+					t.Errorf("the network policy names the port %s, which the pod does not have", port.Port)
+				}
+				if port.Port.StrVal == "admin" && len(rule.From) == 0 {
+					t.Error("the network policy opens the administration port to everybody")
+				}
+			}
+		}
+		if (len(p.Spec.Egress) > 0) != slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) {
+			t.Errorf("the network policy has the types %v and %d rules for what goes out", p.Spec.PolicyTypes, len(p.Spec.Egress))
+		}
+	}
+	if i := r.ingress; i != nil {
+		for _, rule := range i.Spec.Rules {
+			for _, path := range rule.HTTP.Paths {
+				s := names[path.Backend.Service.Name]
+				if !slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == path.Backend.Service.Port.Name }) {
+					t.Errorf("the ingress leads to %+v, which is not there", path.Backend.Service)
+				}
+			}
+		}
+		if i.Annotations["nginx.ingress.kubernetes.io/proxy-body-size"] != "0" {
+			t.Error("the ingress bounds bodies")
+		}
+	}
+	if s := r.scaler; s != nil && (s.Spec.ScaleTargetRef.Name != r.deploy.Name || s.Spec.ScaleTargetRef.Kind != "Deployment" || r.replicas != nil) {
+		t.Errorf("the scaler is for %+v, and the replicas are set to %v", s.Spec.ScaleTargetRef, r.replicas)
+	}
+	if r.deploy != nil && r.scaler == nil && (r.replicas == nil || *r.replicas < 2) {
+		t.Error("a deployment has fewer than 2 nodes")
+	}
+	if r.deploy != nil && (r.deploy.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue() != 0 || r.deploy.Spec.Strategy.RollingUpdate.MaxSurge.IntValue() < 1) {
+		t.Errorf("the strategy is %+v", r.deploy.Spec.Strategy)
+	}
+	if r.set != nil && (r.replicas == nil || *r.replicas != 1) {
+		t.Error("one node with a disk is not one")
+	}
+	if r.account != nil && r.account.Name != r.pod.Spec.ServiceAccountName {
+		t.Errorf("the pod's service account is %s, and %s was made", r.pod.Spec.ServiceAccountName, r.account.Name)
+	}
+	for _, spread := range r.pod.Spec.TopologySpreadConstraints {
+		if spread.TopologyKey != "rack" && !selects(spread.LabelSelector.MatchLabels, labels) {
+			t.Errorf("the spread over %s selects %v", spread.TopologyKey, spread.LabelSelector.MatchLabels)
+		}
+	}
+	if m := r.monitor; m != nil {
+		admin, ok := names[r.config.Name+"-admin"]
+		spec := m["spec"].(map[string]any)
+		want := map[string]string{}
+		for k, v := range spec["selector"].(map[string]any)["matchLabels"].(map[string]any) {
+			want[k] = v.(string)
+		}
+		endpoint := spec["endpoints"].([]any)[0].(map[string]any)
+		if !ok || !selects(want, admin.Labels) || selects(want, names[r.config.Name].Labels) || endpoint["port"] != admin.Spec.Ports[0].Name {
+			t.Errorf("the monitor is %v", spec)
+		}
+	}
+}
+
+// checkSecrets is that secrets come from Secrets alone.
+func checkSecrets(t *testing.T, r *release) {
+	t.Helper()
+	for file, text := range r.config.Data {
+		if regexp.MustCompile(`(?i)password|secret|master_key|://[^/]*:[^/]*@`).MatchString(text) {
+			t.Errorf("the ConfigMap's %s holds a secret:\n%s", file, text)
+		}
+	}
+	for _, e := range r.pod.Spec.Containers[0].Env {
+		secret := regexp.MustCompile(`DATABASE|MASTER_KEY|ROOT_|AWS_ACCESS_KEY_ID|AWS_SECRET`).MatchString(e.Name)
+		if fromSecret := e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil; secret != fromSecret {
+			t.Errorf("%s comes from %+v", e.Name, e)
+		} else if fromSecret && (e.ValueFrom.SecretKeyRef.Name == "" || e.ValueFrom.SecretKeyRef.Key == "") {
+			t.Errorf("%s names no key of a Secret", e.Name)
+		}
+	}
+}
+
+// TestRefused is values that make no deployment, and what the user reads.
+func TestRefused(t *testing.T) {
+	c := load(t)
+	for text, want := range map[string]string{
+		"{}":                             "database.existingSecret: nodes share a PostgreSQL database",
+		"mode: both":                     "mode",
+		"mode: embedded\nreplicas: 2":    "replicas",
+		"replicaCount: two\n" + scaleout: "replicaCount",
+		"mode: embedded\ndatabase: {existingSecret: d}":                   "mode=embedded keeps its database",
+		"mode: embedded\nautoscaling: {enabled: true}":                    "mode=embedded is one node",
+		"mode: embedded\nconfig: {listen: \":80\"}":                       "config.listen is the chart's to set",
+		"mode: embedded\nconfig: {tls: {certificate: a}}":                 "config.tls is the chart's to set",
+		"mode: embedded\nservice: {port: 0}":                              "port",
+		"mode: embedded\ningress: {enabled: true}":                        "ingress.hosts: name the hosts",
+		"mode: embedded\nadmin: {port: 80}":                               "port",
+		scaleout + "\nconfig: {database: {url: \"postgres://a:b@c/d\"}}":  "config.database: the address holds a password",
+		scaleout + "\nconfig: {database: \"postgres://a:b@c/d\"}":         "config.database: the address holds a password",
+		scaleout + "\nconfig: {keys: {master_key: /file}}":                "config.keys.master_key",
+		scaleout + "\nconfig: {blobs: \"s3://other\"}":                    "config.blobs.url",
+		strings.Replace(scaleout, "berth-keys", "", 1):                    "masterKey.existingSecret",
+		strings.Replace(scaleout, "berth-root", "", 1):                    "rootAccessKey.existingSecret",
+		strings.Replace(scaleout, "s3://berth/layers", "", 1):             "s3.url: nodes share a bucket",
+		strings.Replace(scaleout, "s3://berth/layers", "http://berth", 1): "url",
+		scaleout + "\nimage: {digest: sha256:short}":                      "digest",
+		scaleout + "\nautoscaling: {enabled: true, minReplicas: 1}":       "minReplicas",
+	} {
+		files, err := render(c, values(t, text))
+		if err == nil {
+			t.Errorf("this was rendered:\n%s\nas %d files", text, len(files))
+		} else if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\nis refused without %q: %v", text, want, err)
+		}
+	}
+}
+
+// TestReadme holds the table of values, and the values of the example, to the chart.
+func TestReadme(t *testing.T) {
+	c := load(t)
+	readme, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(readme), "\n| value | default | |\n")
+	if !ok {
+		t.Fatal("README.md has no table of values")
+	}
+	listed := map[string]bool{}
+	for row := range strings.Lines(table) {
+		cells := strings.Split(row, "|")
+		if len(cells) < 3 {
+			continue
+		}
+		parent := ""
+		for _, m := range regexp.MustCompile("`([\\w.]+)`").FindAllStringSubmatch(cells[1], -1) {
+			name := m[1]
+			if strings.HasPrefix(name, ".") {
+				name = parent + name
+			} else if i := strings.LastIndex(name, "."); i >= 0 {
+				parent = name[:i]
+			}
+			listed[name] = true
+		}
+	}
+	// What a value holds is listed, or the value as a whole.
+	var missing func(path string, v any)
+	missing = func(path string, v any) {
+		if listed[path] {
+			delete(listed, path)
+			return
+		}
+		if m, ok := v.(map[string]any); ok && len(m) > 0 {
+			for k, w := range m {
+				missing(strings.TrimPrefix(path+"."+k, "."), w)
+			}
+			return
+		}
+		t.Errorf("README.md does not list %s", path)
+	}
+	missing("", c.Values)
+	for name := range listed {
+		t.Errorf("README.md lists %s, which is no value", name)
+	}
+	example := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(readme)
+	if example == nil {
+		t.Fatal("README.md shows no values")
+	}
+	files, err := render(c, values(t, string(example[1])))
+	if err != nil {
+		t.Fatalf("the values that README.md shows: %v", err)
+	}
+	decode(t, files)
+}
+
+// TestSchema is that values.schema.json knows every value, so that a name that is
+// misspelt is refused.
+func TestSchema(t *testing.T) {
+	c := load(t)
+	var check func(path string, v map[string]any)
+	check = func(path string, v map[string]any) {
+		for k, w := range v {
+			sub, ok := w.(map[string]any)
+			if !ok || len(sub) == 0 || path+k == "resources" || path+k == "ingress" {
+				continue
+			}
+			check(path+k+".", sub)
+		}
+		given := map[string]any{"mode": "embedded"}
+		at := given
+		for part := range strings.SplitSeq(strings.TrimSuffix(path, "."), ".") {
+			if part != "" {
+				next := map[string]any{}
+				at[part], at = next, next
+			}
+		}
+		at["misspelt"] = "x"
+		if _, err := render(c, given); err == nil || !strings.Contains(err.Error(), "misspelt") {
+			t.Errorf("%smisspelt is taken: %v", path, err)
+		}
+	}
+	check("", c.Values)
+}
