@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is not there yet: Debian packages, and the
-# registry clients that are written in Go, into .tools/bin. It is quick and needs
+# registry clients and the S3 server that are written in Go, into .tools/bin. It is quick and needs
 # neither root nor the network when everything is there.
 #
 #   scripts/install-test-deps.sh             Debian packages and clients
@@ -46,6 +46,7 @@ debian=(
 	"debootstrap /usr/sbin/debootstrap"
 	"umoci /usr/bin/umoci"
 	"postgresql /usr/lib/postgresql/*/bin/initdb"
+	"pgbouncer /usr/sbin/pgbouncer"
 )
 
 # missing_packages prints the packages whose file is not there.
@@ -149,8 +150,9 @@ main() {
 	if [[ $packages == yes ]]; then
 		install_packages
 	fi
-	echo "== Registry clients, into .tools/bin"
+	echo "== Registry clients and an S3 server, into .tools/bin"
 	install_module tools/clients
+	install_module tools/versitygw
 	install_module tools/acme
 	install_copied oras oras.land/oras@v1.3.1 h1:dFM8XHqsy4CyDblYek5VnxqfankYgRmhX1vzS2HvKrM= ./cmd/oras
 	if [[ $long == yes ]]; then

@@ -70,6 +70,15 @@ func fsckOffline(ctx context.Context, cfg config.Config, line func(app.FsckLine)
 	return a.Close()
 }
 
+// fsckRestored checks a deployment that was just restored.
+func fsckRestored(ctx context.Context, cfg config.Config) error {
+	show := &fsckPrinter{}
+	if err := fsckOffline(ctx, cfg, show.line); err != nil {
+		return err
+	}
+	return show.verdict()
+}
+
 // fsckPrinter shows progress on standard error and problems on standard output.
 type fsckPrinter struct {
 	quiet    bool

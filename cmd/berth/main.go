@@ -14,8 +14,10 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/berth-registry/berth/cmd/berth/backup"
 	"github.com/berth-registry/berth/cmd/berth/gc"
 	"github.com/berth-registry/berth/cmd/berth/healthcheck"
+	"github.com/berth-registry/berth/cmd/berth/migrate"
 	"github.com/berth-registry/berth/cmd/berth/repository"
 )
 
@@ -34,6 +36,9 @@ type commands struct {
 	Explain      explainCommand      `cmd:"" help:"Say who may do what, and why; exit status 3 when denied."`
 	Lifecycle    lifecycleCommand    `cmd:"" help:"Try out lifecycle policies."`
 	Healthcheck  healthcheck.Command `cmd:"" help:"Ask a server whether it takes requests; exit status 1 when it does not."`
+	Backup       backup.Command      `cmd:"" help:"Back everything up, beside a running server or without one."`
+	Restore      backup.Restore      `cmd:"" help:"Bring a backup into an empty deployment, of the same shape or another."`
+	Migrate      migrate.Command     `cmd:"" help:"Show or bring up to date the form of the databases."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
 }
 
@@ -69,7 +74,7 @@ func newParser(ctx context.Context, out io.Writer) (*kong.Kong, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(out, (*io.Writer)(nil)),
-		kong.Bind(repository.Admin(admin)),
+		kong.Bind(repository.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
 	)
 }
 

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/berth-registry/berth/internal/app/backup"
+	"github.com/berth-registry/berth/internal/app/backup/dump"
 	"github.com/berth-registry/berth/internal/app/gcadmin"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -111,6 +113,9 @@ func (a *App) adminHandler() http.Handler {
 	a.quotaRoutes(mux)
 	a.jobRoutes(mux)
 	gcadmin.Service{Layers: a.layers}.Routes(mux)
+	(&backup.Local{
+		Backends: a.backends, Clock: a.clk, Log: a.log, Header: dump.Header{Program: a.version, Account: a.cfg.Account, Region: a.cfg.Region},
+	}).Routes(mux)
 	return mux
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/app/backends"
+	"github.com/berth-registry/berth/internal/app/backup"
 	"github.com/berth-registry/berth/internal/app/observe"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/audit"
@@ -121,6 +122,9 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	a.hosts = name.Hosts{Domain: cfg.Domain, PublicDomain: cfg.PublicDomain}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("the data directory cannot be made: %w", err)
+	}
+	if err := backup.CheckFinished(cfg.Data); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {

@@ -23,7 +23,10 @@ func (a *App) openCertificates() (*certs.Manager, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.ACME = &certs.ACME{Directory: set.ACME.Directory, DirectoryCA: set.ACME.CA, Email: set.ACME.Email, Hosts: set.ACME.Hosts, Cache: cache}
+		c.ACME = &certs.ACME{
+			Directory: set.ACME.Directory, DirectoryCA: set.ACME.CA, Email: set.ACME.Email, Hosts: set.ACME.Hosts,
+			KeyID: set.ACME.KeyID, HMACKey: set.ACME.HMACKey, Cache: cache,
+		}
 	}
 	m, err := certs.New(c)
 	if err != nil {

@@ -158,6 +158,10 @@ type ACME struct {
 	// CA is a PEM file that the authority's own address is trusted by; "" is the
 	// system's.
 	CA string `yaml:"ca"`
+	// KeyID and HMACKey, in base64url, bind the account to one that exists with the
+	// authority already.
+	KeyID   string `yaml:"key_id"`
+	HMACKey string `yaml:"hmac_key"`
 	// HTTPListen is the address for the challenge over HTTP, ":80"; "" leaves it at
 	// the challenge over TLS, for which the authority has to reach port 443.
 	HTTPListen string `yaml:"http_listen"`
@@ -225,6 +229,9 @@ func (c *Config) validateScaleOut(say func(format string, args ...any)) {
 		if !validDomain(h) {
 			say("tls.acme.hosts: %q is not a host name", h)
 		}
+	}
+	if (c.TLS.ACME.KeyID == "") != (c.TLS.ACME.HMACKey == "") {
+		say("tls.acme: give both key_id and hmac_key, or neither")
 	}
 	if c.TLS.ACME.Directory != "" && !httpURL(c.TLS.ACME.Directory) {
 		say("tls.acme.directory: %q is not an address; write https://ca.example/acme/directory", c.TLS.ACME.Directory)

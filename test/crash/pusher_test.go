@@ -30,15 +30,28 @@ type pusher struct {
 	// collects says that the server gives up layers without an image quickly, so
 	// that a push may find a layer gone that it has just seen.
 	collects bool
+	// stop ends the run between two operations; nil never does.
+	stop chan struct{}
 
 	own       []place // acknowledged images that this client may build upon
 	deletable []place // acknowledged images without a tag that nothing refers to
 	did       map[string]int
 }
 
-// run pushes until an operation fails, and returns why.
+// stopped says whether the client was told to stop.
+func (p *pusher) stopped() bool {
+	select {
+	case <-p.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// run pushes until an operation fails, and returns why, or until it is told to
+// stop.
 func (p *pusher) run(ctx context.Context) error {
-	for {
+	for !p.stopped() {
 		var what string
 		var err error
 		switch n := p.rnd.IntN(100); {
@@ -62,6 +75,7 @@ func (p *pusher) run(ctx context.Context) error {
 		}
 		p.did[what]++
 	}
+	return nil
 }
 
 func (p *pusher) repo() string { return p.repos[p.rnd.IntN(len(p.repos))] }

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -47,7 +48,7 @@ func (b bodies) read(ctx context.Context, r io.Reader) (body []byte, taken int64
 		}
 		n, err := r.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return body, taken, nil
 		}
 		if err != nil {
@@ -58,6 +59,9 @@ func (b bodies) read(ctx context.Context, r io.Reader) (body []byte, taken int64
 
 // take waits for room.
 func (b bodies) take(ctx context.Context, n int64) error {
+	if b.room.TryAcquire(n) {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, bodyWait)
 	defer cancel()
 	if err := b.room.Acquire(ctx, n); err != nil {

@@ -45,6 +45,7 @@ type Config struct {
 type Pipeline struct {
 	cfg      Config
 	services []*service
+	bodies   bodies
 }
 
 // service is a Service with its rows by name.
@@ -64,7 +65,7 @@ func New(cfg Config) (*Pipeline, error) {
 	if cfg.Authenticator == nil || cfg.Authorizer == nil || cfg.Audit == nil || cfg.Clock == nil || cfg.Log == nil {
 		return nil, errors.New("aws: the pipeline needs an Authenticator, an Authorizer, an Audit, a Clock and a Log")
 	}
-	p := &Pipeline{cfg: cfg}
+	p := &Pipeline{cfg: cfg, bodies: newBodies()}
 	seen := map[string]bool{}
 	for _, s := range cfg.Services {
 		built, err := newService(s)

@@ -155,7 +155,7 @@ func (h *harness) services() []aws.Service {
 	return []aws.Service{
 		{
 			Name: "dock", EventSource: "dock.example.com", TargetPrefix: "Fake_V1", Protocol: json11.Protocol{},
-			SigningNames: []string{"dock", "dock-fips"}, Known: []string{"DockShip", "ListShips", "SinkShip"},
+			SigningNames: []string{"dock", "dock-fips"}, Host: name.HostECR, Known: []string{"DockShip", "ListShips", "SinkShip"},
 			Operations: []aws.Operation{aws.Op("DockShip", true, needs, dock), aws.Op("ListShips", false, needs, dock)},
 			Errors:     dockErrors.Named, BodyLimits: map[string]int64{"DockShip": 4 << 20},
 			Notes: map[string]string{"DockShip": "with a note"},

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -28,6 +27,7 @@ type exchange struct {
 	call  Call
 	route route
 	body  []byte
+	held  int64 // of bodyMemory
 	form  url.Values
 	in    any
 	needs []authz.Need
@@ -37,6 +37,7 @@ type exchange struct {
 // ServeHTTP answers one call.
 func (p *Pipeline) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{p: p, r: r}
+	defer func() { p.bodies.done(x.held) }()
 	x.call = Call{
 		RequestID: newRequestID(),
 		Host:      r.Host,
@@ -176,16 +177,14 @@ func (x *exchange) readBody(w http.ResponseWriter) error {
 	}
 	body := http.MaxBytesReader(w, x.r.Body, limit)
 	var err error
-	if n := x.r.ContentLength; n >= 0 {
-		x.body = make([]byte, n)
-		_, err = io.ReadFull(body, x.body)
-	} else {
-		x.body, err = io.ReadAll(body)
-	}
+	x.body, x.held, err = x.p.bodies.read(x.r.Context(), body)
 	var over *http.MaxBytesError
+	var refusal *errs.Error
 	switch {
 	case errors.As(err, &over):
 		return tooLarge
+	case errors.As(err, &refusal):
+		return err
 	case err != nil:
 		return &Fault{Kind: Aborted, Message: "The request body ended early.", Cause: err}
 	}

@@ -110,6 +110,11 @@ func TestRefusals(t *testing.T) {
 			edit:    func(r *http.Request) { r.Host = "api.ecr.eu-test-2.example.com" },
 			status:  400, want: `{"__type":"InvalidSignatureException","message":"Credential should be scoped to a valid region, not 'eu-test-1'. "}`},
 
+		{name: "at the host of another service", operation: target + "DockShip", body: good,
+			prepare: func(h *harness) { h.hosts = name.Hosts{Domain: "example.com"} },
+			edit:    func(r *http.Request) { r.Host = "sts.eu-test-1.example.com" },
+			status:  400, want: `{"__type":"UnknownOperationException"}`},
+
 		{name: "an unknown operation without a signature", operation: target + "FlyShip", body: good, edit: with("Authorization", ""),
 			status: 400, want: `{"__type":"MissingAuthenticationTokenException","message":"Missing Authentication Token"}`},
 		{name: "an unknown operation", operation: target + "FlyShip", body: good, status: 400, want: `{"__type":"UnknownOperationException"}`},

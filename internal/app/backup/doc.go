@@ -3,8 +3,8 @@
 //
 // It owns the form of that directory and of the dump in it. It does not decide
 // what stays in the stores while it copies (domain/layer's holds do), does not open
-// databases and stores by itself (app/backends), and knows no table but for those
-// in the list of exceptions in dump.go: what tables there are, the database says.
+// databases and stores by itself (app/backends), and leaves the form of the rows to
+// package dump. Blobs are the only rows that it reads.
 //
 // # The directory
 //

@@ -213,7 +213,11 @@ func (o *Observer) count(rec *recorder, took time.Duration) {
 		cells.received.Add(float64(n))
 	}
 	if rec.sent > 0 {
-		cells.sent.Add(float64(rec.sent))
+		sent := cells.sent
+		if rec.status >= http.StatusBadRequest { // an error's document
+			sent = o.contents[contentOther].sent
+		}
+		sent.Add(float64(rec.sent))
 	}
 	if rec.isCut() {
 		cells.cut.Inc()
@@ -280,17 +284,16 @@ func (o *Observer) countRefusal(api, operation string, err error) {
 	if !ok {
 		return
 	}
-	//exhaustive:ignore the other codes are no refusals of a policy or a quota
-	switch e.Code {
-	case errs.AccessDenied:
+	switch {
+	case e.Code == errs.AccessDenied:
 		o.m.denials.WithLabelValues(api, operation).Inc()
-	case errs.Throttled:
+	case e.Code == errs.Throttled:
 		o.m.refusals.WithLabelValues("rate", operation).Inc()
-	case errs.LimitExceeded:
+	case e.Code == errs.LimitExceeded:
 		o.m.refusals.WithLabelValues("limit", operation).Inc()
-	case errs.StorageFull:
+	case e.Code == errs.StorageFull:
 		o.m.refusals.WithLabelValues("storage", operation).Inc()
-	case errs.TokenExpired:
+	case e.Code == errs.TokenExpired:
 		o.m.authentication.WithLabelValues(api, "expired").Inc()
 	}
 }

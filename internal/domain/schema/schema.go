@@ -1,9 +1,24 @@
 // Package schema holds the database's form: the migrations of every feature in
 // one order, NNNN_<feature>_<what>.sql. Forward only.
 //
+// While a deployment is upgraded node by node, old programs run, and start, on
+// the new form; an old one sees nothing but its own statements. So a migration
+// only adds: tables, indexes, columns that have a default or may be null. It
+// drops, renames and retypes nothing, and adds no column that an old INSERT
+// would have to name, and no constraint that old rows or statements break.
+//
+// What is no longer used goes in a later release than the one that stopped using
+// it, in a migration with the line
+//
+//	-- contract: why no program that can still be running needs it
+//
+// Running it raises the floor of the database to its own number: a program that
+// does not know that migration is refused from then on (sqldb.DB.Migrate). So an
+// upgrade by more than one release stops the old nodes first, or goes through
+// the releases between. A test holds the rule from 0017 on.
+//
 // It does not run them; infra/sqldb does. The queue's own table is migration
-// 0001, in infra/jobs, and the keyring's 0020, in infra/keys/keyring, so that
-// their suites need nothing above them.
+// 0001, in infra/jobs, so that the queue's suite needs nothing above it.
 package schema
 
 import (

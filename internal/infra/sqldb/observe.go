@@ -101,10 +101,8 @@ func (r *readers) stats() Stats {
 // wait takes a slot that is not free.
 func (r *readers) wait(ctx context.Context) error {
 	begun := time.Now()
-	defer func() {
-		r.waits.Add(1)
-		r.waited.Add(int64(time.Since(begun)))
-	}()
+	r.waits.Add(1)
+	defer func() { r.waited.Add(int64(time.Since(begun))) }()
 	select {
 	case r.slots <- struct{}{}:
 		return nil

@@ -33,9 +33,9 @@ func TestAnswerToCommitIsLost(t *testing.T) {
 			db, line := overLine(t)
 			ctx := t.Context()
 			if there {
-				line.CutAfterCommit()
+				line.CutAfterCommit("INSERT INTO item")
 			} else {
-				line.CutBeforeCommit()
+				line.CutBeforeCommit("INSERT INTO item")
 			}
 			runs := 0
 			err := db.Update(ctx, func(tx *sqldb.Tx) error {
@@ -58,7 +58,7 @@ func TestAnswerToCommitIsLost(t *testing.T) {
 // TestAnswerToViewIsLost: all was read by then.
 func TestAnswerToViewIsLost(t *testing.T) {
 	db, line := overLine(t)
-	line.CutBeforeCommit()
+	line.CutBeforeCommit("SELECT name FROM item")
 	wantNames(t, db)
 	if line.Cuts() != 1 {
 		t.Errorf("%d cuts, want 1", line.Cuts())

@@ -329,7 +329,6 @@ func (e *postgresEngine) once(ctx context.Context, reads bool, fn func(tx *Tx) e
 	case err == nil:
 		committed = true
 		return tx, pgfault.Final, nil
-	case func() bool { fmt.Printf("DBG %T %#v %v safe=%v\n", err, err, err, pgconn.SafeToRetry(err)); return false }():
 	case !pgfault.Uncertain(err):
 		return nil, pgfault.Judge(err), fmt.Errorf("the commit failed: %w", translate(err))
 	case reads:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 
+	"github.com/berth-registry/berth/internal/infra/sqldb/filelock"
 	"github.com/berth-registry/berth/internal/infra/sqldb/migration"
 )
 
@@ -37,7 +38,7 @@ type SQLiteOptions struct {
 // sqliteEngine is one writer that commits in groups, and several readers.
 type sqliteEngine struct {
 	options SQLiteOptions
-	lock    *fileLock
+	lock    *filelock.Lock
 	writer  *writer
 	readers *readers
 	pools   []*sql.DB
@@ -65,7 +66,7 @@ func OpenSQLite(ctx context.Context, o SQLiteOptions) (_ *DB, err error) {
 		}
 	}()
 	if o.Exclusive {
-		if e.lock, err = lockFile(o.Path + ".lock"); err != nil {
+		if e.lock, err = filelock.Take(o.Path + ".lock"); err != nil {
 			return nil, err
 		}
 	}
@@ -249,7 +250,7 @@ func (e *sqliteEngine) close() error {
 			all = append(all, p.Close())
 		}
 		if e.lock != nil {
-			all = append(all, e.lock.release())
+			all = append(all, e.lock.Release())
 		}
 		e.closeErr = errors.Join(all...)
 	})

@@ -265,6 +265,9 @@ func (s *Server) Wait(ctx context.Context) error {
 	}
 }
 
+// Pid is the running process's number.
+func (s *Server) Pid() int { return s.process.Pid }
+
 // Log is everything that the server has written so far, in all its lives.
 func (s *Server) Log() string {
 	b, err := os.ReadFile(s.log)

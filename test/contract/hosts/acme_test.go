@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -213,10 +214,12 @@ func TestACMEOverManyNodes(t *testing.T) {
 		if end := ordering.Expiry(); !end.IsZero() {
 			return end, nil
 		}
-		return time.Time{}, fmt.Errorf("no certificate yet")
+		return time.Time{}, errors.New("no certificate yet")
 	})
 	stop()
-	<-ran
+	if err := <-ran; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run ended with %v", err)
+	}
 	if asked.Expiry() != (time.Time{}) {
 		t.Error("the node that was only asked has ordered as well")
 	}

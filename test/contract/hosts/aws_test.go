@@ -95,18 +95,21 @@ func (c *cloud) cli(t *testing.T) {
 		registry := "000000000000.dkr.ecr." + region + ".amazonaws.com"
 		b.Run("aws", "ecr", "create-repository", "--repository-name", "cli/app")
 		for kind, env := range variants() {
+			if region != "us-east-1" && kind != "both" {
+				continue // the CLI takes its time; the SDK goes through all
+			}
 			b.With(env...)
 			what := kind + " in " + region
 			same(t, "sts "+what, b.Run("aws", "sts", "get-caller-identity", "--query", "Account", "--output", "text"), c.Account)
 			same(t, "iam "+what, b.Run("aws", "iam", "list-users", "--query", "Users[].UserName", "--output", "text"), "someone")
 			same(t, "ecr "+what, b.Run("aws", "ecr", "describe-repositories", "--query", "repositories[].repositoryUri", "--output", "text"), registry+"/cli/app")
-			if password := b.Run("aws", "ecr", "get-login-password"); len(password) < 100 {
-				t.Errorf("the password %s has %d characters", what, len(password))
-			}
 		}
 		b.With(variants()["plain"]...)
 	}
 	c.in("us-east-1")
+	if password := b.Run("aws", "ecr", "get-login-password"); len(password) < 100 {
+		t.Errorf("the password has %d characters", len(password))
+	}
 	b.Refused("UnknownOperationException", "aws", "events", "list-rules")
 }
 

@@ -23,7 +23,7 @@ const (
 	slowHeaders     = 400
 	slowCalls       = 300
 	slowPushes      = 300
-	memoryBound     = 400 << 20
+	memoryBound     = 450 << 20
 )
 
 // TestHeldConnections holds 10,000 idle connections and 1,000 slow ones, over TLS,

@@ -62,7 +62,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if or .Values.database.existingSecret .Values.masterKey.existingSecret -}}{{ fail "mode=embedded keeps its database and keyring on its disk; leave database.existingSecret and masterKey.existingSecret empty" }}{{- end -}}
 {{- if .Values.autoscaling.enabled -}}{{ fail "mode=embedded is one node; autoscaling needs mode=scaleout" }}{{- end -}}
 {{- end -}}
-{{- range $key := list "data" "listen" "admin_listen" "drain_timeout" "tls" -}}
+{{- range $key := list "data" "listen" "admin_listen" "drain_timeout" "drain_delay" "tls" -}}
 {{- if hasKey $.Values.config $key -}}{{ fail (printf "config.%s is the chart's to set; see values.yaml for the value that stands for it" $key) }}{{- end -}}
 {{- end -}}
 {{- with .Values.config.database -}}
@@ -102,8 +102,8 @@ spec:
   {{- with .Values.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
-  # preStop, then drain_timeout, then a little for what is in memory.
-  terminationGracePeriodSeconds: {{ add .Values.preStopSeconds .Values.drainSeconds 15 }}
+  # drain_delay, then drain_timeout, then a little for what is in memory.
+  terminationGracePeriodSeconds: {{ add .Values.drainDelaySeconds .Values.drainSeconds 15 }}
   securityContext:
     runAsNonRoot: true
     runAsUser: 65532
@@ -233,10 +233,6 @@ spec:
         periodSeconds: 5
         timeoutSeconds: 5
         failureThreshold: 2
-      lifecycle:
-        preStop:
-          sleep:
-            seconds: {{ .Values.preStopSeconds }}
       resources:
         {{- toYaml .Values.resources | nindent 8 }}
       volumeMounts:

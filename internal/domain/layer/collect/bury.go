@@ -199,7 +199,7 @@ func (s *Service) deleteClaimed(ctx context.Context, r *running, mine []rubbish)
 			continue
 		}
 		sizes := measure(ctx, store, keys)
-		failed, err := deleteAll(ctx, store, keys)
+		failed, err := blobstore.DeleteAll(ctx, store, keys)
 		all = errors.Join(all, err)
 		var gone, left []any
 		var did Collected

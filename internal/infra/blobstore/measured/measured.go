@@ -31,12 +31,14 @@ const (
 	FirstByte Op = "first_byte"
 	Read      Op = "read"
 	Delete    Op = "delete"
+	DeleteAll Op = "delete_all"
+	Redirect  Op = "redirect"
 	List      Op = "list"
 )
 
 // Ops are all operations.
 func Ops() []Op {
-	return []Op{Create, Resume, Write, Suspend, Commit, Open, FirstByte, Read, Delete, List}
+	return []Op{Create, Resume, Write, Suspend, Commit, Open, FirstByte, Read, Delete, DeleteAll, Redirect, List}
 }
 
 // Done is an operation that is over.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/blobstore/fs"
@@ -93,10 +94,15 @@ func TestObserver(t *testing.T) {
 		t.Errorf("read %q", text)
 	}
 	s.expect(t, "first_byte 0 false")
-	_, _ = r.Close(), r.Close() // twice, and told once
+	for range 2 { // and told once
+		must[struct{}](t)(struct{}{}, r.Close())
+	}
 	s.expect(t, "read 5 false")
 
-	for range s.List(ctx, "") {
+	for _, err := range s.List(ctx, "") {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	if err := s.Delete(ctx, "a"); err != nil {
@@ -173,3 +179,47 @@ func (failing) Open(context.Context, blobstore.Object, int64, int64) (io.ReadClo
 type damaged struct{}
 
 func (damaged) Read([]byte) (int, error) { return 0, blobstore.ErrCorrupt }
+
+// able is a store that can do more than others.
+type able struct {
+	blobstore.Store
+	forgotten []string
+}
+
+func (a *able) DeleteAll(_ context.Context, keys []string) (map[string]error, error) {
+	return map[string]error{keys[0]: io.ErrClosedPipe}, nil
+}
+
+func (a *able) Redirect(_ context.Context, o blobstore.Object, life time.Duration, contentType string) (string, bool, error) {
+	return o.Key + " " + life.String() + " " + contentType, true, nil
+}
+
+func (a *able) Forget(key string) { a.forgotten = append(a.forgotten, key) }
+
+func TestOptional(t *testing.T) {
+	ctx := t.Context()
+	inner := &able{Store: memory.New()}
+	s := watched(inner)
+	if failed, err := blobstore.DeleteAll(ctx, s, []string{"a", "b"}); err != nil || !errors.Is(failed["a"], io.ErrClosedPipe) || len(failed) != 1 {
+		t.Errorf("%v, %v", failed, err)
+	}
+	if url, ok, err := blobstore.Redirect(ctx, s, blobstore.Object{Key: "a"}, time.Minute, "text/plain"); url != "a 1m0s text/plain" || !ok || err != nil {
+		t.Errorf("%s, %t, %v", url, ok, err)
+	}
+	blobstore.Forget(s, "a")
+	if !slices.Equal(inner.forgotten, []string{"a"}) {
+		t.Errorf("forgotten: %q", inner.forgotten)
+	}
+	s.expect(t, "delete_all 0 true", "redirect 0 false")
+
+	// A store that can do none of it is not asked for it.
+	s = watched(memory.New())
+	if failed, err := blobstore.DeleteAll(ctx, s, []string{"a", "b"}); err != nil || len(failed) != 0 {
+		t.Errorf("%v, %v", failed, err)
+	}
+	if _, ok, err := blobstore.Redirect(ctx, s, blobstore.Object{Key: "a"}, time.Minute, ""); ok || err != nil {
+		t.Errorf("%t, %v", ok, err)
+	}
+	blobstore.Forget(s, "a")
+	s.expect(t, "delete_all 0 false")
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/s3/upload"
 )
 
 // Check finds out, at start-up, whether the bucket can be used: it lists objects
@@ -39,10 +40,10 @@ func (s *Store) Check(ctx context.Context) error {
 			return err
 		}},
 		{"write an object", "s3:PutObject on the objects" + s.kmsPermissions(), func() error {
-			w := s.newWriter(ctx, "", state{})
+			w := s.newWriter(ctx, "", upload.State{})
 			defer w.release()
-			w.buffer.write([]byte(text))
-			return w.put(ctx, probe, newMark())
+			w.buffer.Append([]byte(text))
+			return w.put(ctx, probe, upload.NewMark())
 		}},
 		{"read an object", "s3:GetObject on the objects" + s.kmsPermissions(), func() error {
 			r, err := s.open(ctx, probe, int64(len(text)), 1, int64(len(text))-1)
@@ -98,7 +99,7 @@ func (s *Store) advice(err error, permission string) string {
 	switch code := codeOf(err); {
 	case code == "NoSuchBucket", code == "NotFound":
 		return fmt.Sprintf("there is no bucket %q at %s; create it, or correct its name or the endpoint", s.cfg.Bucket, where)
-	case code == "InvalidAccessKeyId", code == "SignatureDoesNotMatch", code == "ExpiredToken", code == "InvalidToken":
+	case code == "InvalidAccessKeyId", code == "XAdminUserNotFound", code == "SignatureDoesNotMatch", code == "ExpiredToken", code == "InvalidToken":
 		return fmt.Sprintf("%s does not accept the credentials; correct the access key id and the secret access key", where)
 	case code == "PermanentRedirect", code == "AuthorizationHeaderMalformed", code == "IllegalLocationConstraintException", status == http.StatusMovedPermanently:
 		return fmt.Sprintf("the bucket %q is in another region than %q%s; correct the region", s.cfg.Bucket, s.cfg.Region, regionIn(err))

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/s3/upload"
 )
 
 // listParts asks S3 for the parts of the upload and holds them against what was
@@ -20,28 +21,28 @@ import (
 // What stands behind the last part was cut off.
 func (w *writer) listParts(ctx context.Context, lastSize int64) ([]types.CompletedPart, error) {
 	s := w.store
-	parts := make([]types.CompletedPart, 0, w.state.parts)
-	var found chain
-	in := &s3.ListPartsInput{Bucket: &s.cfg.Bucket, Key: aws.String(s.object(w.key)), UploadId: &w.state.upload}
-	for len(parts) < w.state.parts {
+	parts := make([]types.CompletedPart, 0, w.state.Parts)
+	var found upload.Chain
+	in := &s3.ListPartsInput{Bucket: &s.cfg.Bucket, Key: aws.String(s.object(w.key)), UploadId: &w.state.ID}
+	for len(parts) < w.state.Parts {
 		out, err := s.client.ListParts(ctx, in)
 		if err != nil {
 			return nil, err
 		}
 		for _, p := range out.Parts {
-			if len(parts) == w.state.parts {
+			if len(parts) == w.state.Parts {
 				break
 			}
 			number := len(parts) + 1
-			want := partSize(number)
-			if number == w.state.parts && lastSize > 0 {
+			want := upload.PartSize(number)
+			if number == w.state.Parts && lastSize > 0 {
 				want = lastSize
 			}
 			if int(aws.ToInt32(p.PartNumber)) != number || aws.ToInt64(p.Size) != want {
 				return nil, fmt.Errorf("%w: its multipart upload has part %d with %d bytes where part %d with %d should be",
 					blobstore.ErrCorrupt, aws.ToInt32(p.PartNumber), aws.ToInt64(p.Size), number, want)
 			}
-			found.add(plainETag(p.ETag))
+			found.Add(plainETag(p.ETag))
 			parts = append(parts, types.CompletedPart{
 				PartNumber: p.PartNumber, ETag: p.ETag,
 				ChecksumCRC32: p.ChecksumCRC32, ChecksumCRC32C: p.ChecksumCRC32C, ChecksumCRC64NVME: p.ChecksumCRC64NVME,
@@ -53,10 +54,10 @@ func (w *writer) listParts(ctx context.Context, lastSize int64) ([]types.Complet
 		}
 		in.PartNumberMarker = out.NextPartNumberMarker
 	}
-	if len(parts) < w.state.parts {
-		return nil, fmt.Errorf("%w: its multipart upload has %d parts of %d", blobstore.ErrCorrupt, len(parts), w.state.parts)
+	if len(parts) < w.state.Parts {
+		return nil, fmt.Errorf("%w: its multipart upload has %d parts of %d", blobstore.ErrCorrupt, len(parts), w.state.Parts)
 	}
-	if found != w.state.etags {
+	if found != w.state.ETags {
 		return nil, fmt.Errorf("%w: a part of its multipart upload was overwritten by another writer", blobstore.ErrCorrupt)
 	}
 	return parts, nil
@@ -65,7 +66,7 @@ func (w *writer) listParts(ctx context.Context, lastSize int64) ([]types.Complet
 func (w *writer) completeUpload(ctx context.Context, parts []types.CompletedPart) error {
 	s := w.store
 	_, err := s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
-		Bucket: &s.cfg.Bucket, Key: aws.String(s.object(w.key)), UploadId: &w.state.upload,
+		Bucket: &s.cfg.Bucket, Key: aws.String(s.object(w.key)), UploadId: &w.state.ID,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
 	return err
@@ -74,7 +75,7 @@ func (w *writer) completeUpload(ctx context.Context, parts []types.CompletedPart
 // confirm decides whether a write took place whose call ended with callErr: the
 // object has to be there with the mark, the size and, unless parts is 0, the
 // number of parts. A call that succeeded is looked after as well.
-func (s *Store) confirm(ctx context.Context, key string, size int64, m mark, parts int, callErr error) error {
+func (s *Store) confirm(ctx context.Context, key string, size int64, m upload.Mark, parts int, callErr error) error {
 	if callErr != nil && (ctx.Err() != nil || !ambiguous(callErr)) {
 		return callErr
 	}
@@ -90,7 +91,7 @@ func (s *Store) confirm(ctx context.Context, key string, size int64, m mark, par
 		return fmt.Errorf("the object that was written cannot be looked at: %w", err)
 	}
 	found := aws.ToInt64(out.ContentLength)
-	if m.is(out.Metadata) && found == size && hasParts(out.ETag, parts) {
+	if m.Is(out.Metadata) && found == size && hasParts(out.ETag, parts) {
 		return nil
 	}
 	if callErr != nil {
@@ -100,11 +101,11 @@ func (s *Store) confirm(ctx context.Context, key string, size int64, m mark, par
 }
 
 // ambiguous says whether a call that failed may have taken place: when no answer
-// came, when the service failed inside, and when the upload is gone, which may be
+// came or half of one, when the service failed inside, and when the upload is gone, which may be
 // the answer to the second attempt of a completion that worked.
 func ambiguous(err error) bool {
 	status := statusOf(err)
-	return status == 0 || status >= 500 || isGone(err)
+	return status < 300 || status >= 500 || isGone(err)
 }
 
 // hasParts says whether an ETag can be that of an object of so many parts. S3

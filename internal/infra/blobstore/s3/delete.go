@@ -15,13 +15,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/s3/upload"
 )
 
 const (
 	// maxDelete is the number of objects that S3 deletes in one call.
 	maxDelete = 1000
-	// batchKeys are deleted together, each with its slots for tails.
-	batchKeys = maxDelete / (1 + slots)
+	// batchKeys are deleted together, each with its upload.Slots for tails.
+	batchKeys = maxDelete / (1 + upload.Slots)
 	// sideBySide requests are sent at once where there is no call for many.
 	sideBySide = 8
 	// maxUploadPages bounds the looking for unfinished uploads of a batch, in
@@ -83,7 +84,7 @@ func (s *Store) deleteBatch(ctx context.Context, keys []string, failed map[strin
 	if err := s.abortAll(ctx, keys, failed); err != nil {
 		return fmt.Errorf("blobstore: delete %d objects: their multipart uploads: %w", len(keys), err)
 	}
-	owners := make(map[string]string, len(keys)*(1+slots))
+	owners := make(map[string]string, len(keys)*(1+upload.Slots))
 	var stored []string
 	for _, key := range keys {
 		if failed[key] != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/s3/upload"
 )
 
 const (
@@ -212,7 +213,7 @@ func (r *reader) mend() error {
 			return fmt.Errorf("blobstore: read %q at %d of %d: the answer broke off %d times: %w", r.stored, r.at, r.end, r.breaks+1, cause)
 		}
 		if r.breaks > 0 {
-			if err := r.pause(min(firstPause<<(r.breaks-1), maxPause)); err != nil {
+			if err := r.pause(min(firstPause<<(r.breaks-1), r.store.cfg.pause)); err != nil {
 				return err
 			}
 		}
@@ -226,7 +227,7 @@ func (r *reader) mend() error {
 }
 
 func (r *reader) WriteTo(w io.Writer) (int64, error) {
-	chunk := r.store.chunks.Get().(*[chunkSize]byte)
+	chunk := r.store.chunks.Get().(*[upload.ChunkSize]byte)
 	defer r.store.chunks.Put(chunk)
 	var total int64
 	for {

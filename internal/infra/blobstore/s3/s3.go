@@ -7,7 +7,7 @@
 // PutObject at Commit. A larger one is a multipart upload, begun when the first
 // buffer is full; CompleteMultipartUpload, which copies nothing, makes it
 // readable. Parts have 5 MiB (the least that S3 takes) and grow with their
-// number, see partSize. What stands in the buffer at Suspend, the tail, becomes a
+// number, see upload.PartSize. What stands in the buffer at Suspend, the tail, becomes a
 // small object of its own, <prefix>!tail/<key>/0 or /1: the two are used in turn,
 // so that the State before stays valid until the new one was used. No key can
 // begin with '!', so tails never stand in an object's place.
@@ -23,7 +23,7 @@
 //
 // Every request is bounded in time and repeated a few times with growing pauses.
 // Whether a Commit whose answer was lost took place is found out by HEAD: each
-// write carries a random mark in its metadata. A Commit is acknowledged only
+// write carries a random upload.Mark in its metadata. A Commit is acknowledged only
 // after HEAD has shown the object with its mark and its size.
 //
 // Bytes that change on the way to S3 are refused there, by the SHA-256 that every
@@ -41,9 +41,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,8 +57,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/s3/upload"
 )
 
 // The values of Config.SSE.
@@ -132,6 +136,12 @@ type Config struct {
 	Wrap func(http.RoundTripper) http.RoundTripper
 	// Log hears of leftovers that could not be removed; nil discards it.
 	Log *slog.Logger
+
+	// pause is the longest wait between two attempts and rate what a request's
+	// body is given time for, so that tests need not wait; 0 is maxPause and
+	// slowest.
+	pause time.Duration
+	rate  int64
 }
 
 // Store is a blobstore.Store in a bucket. It is also a blobstore.BatchDeleter
@@ -142,7 +152,7 @@ type Store struct {
 	client *s3.Client
 	// presigner is nil when there is no public endpoint.
 	presigner *s3.PresignClient
-	// chunks lends *[chunkSize]byte to part buffers and readers.
+	// chunks lends *[upload.ChunkSize]byte to part buffers and readers.
 	chunks sync.Pool
 	own    *http.Transport
 }
@@ -162,7 +172,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.chunks.New = func() any { return new([chunkSize]byte) }
+	s.chunks.New = func() any { return new([upload.ChunkSize]byte) }
 	base, err := cfg.aws(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("blob store s3: %w", err)
@@ -173,9 +183,12 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 		carrier = cfg.Wrap(carrier)
 	}
 	base.HTTPClient = &http.Client{
-		Transport:     &bounded{inner: carrier, timeout: cfg.Timeout},
+		Transport:     &bounded{inner: carrier, timeout: cfg.Timeout, rate: cfg.rate},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	base.Logger = logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
+		s.log.Debug("the AWS SDK says: " + fmt.Sprintf(format, v...))
+	})
 	s.client = s3.NewFromConfig(base, cfg.apply(cfg.Endpoint))
 	s.cfg = cfg
 	if cfg.PublicEndpoint != "" {
@@ -237,6 +250,12 @@ func (c *Config) complete() error {
 	if c.Attempts == 0 {
 		c.Attempts = DefaultAttempts
 	}
+	if c.pause == 0 {
+		c.pause = maxPause
+	}
+	if c.rate == 0 {
+		c.rate = slowest
+	}
 	return nil
 }
 
@@ -283,13 +302,24 @@ func (c *Config) apply(endpoint string) func(*s3.Options) {
 		o.DisableLogOutputChecksumValidationSkipped = true
 		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts = c.Attempts
-			r.MaxBackoff = maxPause
+			r.MaxBackoff = c.pause
 			// Attempts and pauses bound the load; a budget shared by all
 			// requests would let one bad minute fail uploads at their first
 			// fault.
 			r.RateLimiter = ratelimit.None
+			r.Retryables = append(slices.Clone(r.Retryables), retry.IsErrorRetryableFunc(cutOff))
 		})
 	}
+}
+
+// cutOff says that an answer ended in the middle, which the SDK by itself takes
+// for final. Writes that are repeated for it are safe: parts are overwritten by
+// the same bytes, and Commit looks after what became of the rest.
+func cutOff(err error) aws.Ternary {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
 }
 
 // Close gives up idle connections. Readers and writers that are open stay usable.
@@ -307,7 +337,6 @@ const (
 	reserved  = "!"
 	tailsRoot = reserved + "tail/"
 	probeRoot = reserved + "probe/"
-	slots     = 2
 )
 
 // tail is the name in the bucket of a slot for the key's tail.

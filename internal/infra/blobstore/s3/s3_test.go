@@ -16,6 +16,7 @@ import (
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/blobstore/encrypted"
 	"github.com/berth-registry/berth/internal/infra/blobstore/s3/s3test"
+	"github.com/berth-registry/berth/internal/infra/blobstore/s3/upload"
 	"github.com/berth-registry/berth/internal/infra/blobstore/storetest"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/keys"
@@ -79,7 +80,7 @@ func damage(t *testing.T, s *Store, key string, change func([]byte) []byte) {
 func TestStore(t *testing.T) {
 	storetest.Run(t,
 		func(t *testing.T) blobstore.Store { return open(t, settings(t)) },
-		storetest.Buffered(firstPart+chunkSize),
+		storetest.Buffered(upload.FirstPart+upload.ChunkSize),
 		storetest.WithReopen(func(t *testing.T, s blobstore.Store) blobstore.Store { return open(t, s.(*Store).cfg) }),
 		storetest.WithDamage(func(t *testing.T, s blobstore.Store, key string, change func([]byte) []byte) {
 			damage(t, s.(*Store), key, change)
@@ -95,7 +96,7 @@ func TestStoreWithChecksums(t *testing.T) {
 			cfg.Prefix, cfg.Checksums = "", ChecksumsSupported
 			return open(t, cfg)
 		},
-		storetest.Buffered(firstPart+chunkSize),
+		storetest.Buffered(upload.FirstPart+upload.ChunkSize),
 	)
 }
 
@@ -116,7 +117,7 @@ func TestSealed(t *testing.T) {
 			}
 			return over(open(t, settings(t)), ring)
 		},
-		storetest.Buffered(firstPart+chunkSize),
+		storetest.Buffered(upload.FirstPart+upload.ChunkSize),
 		storetest.Sealed(),
 		storetest.WithReopen(func(t *testing.T, s blobstore.Store) blobstore.Store {
 			return over(open(t, s.(*sealed).below.cfg), s.(*sealed).keys)
@@ -240,10 +241,10 @@ func nothingLeft(t *testing.T, s *Store, keys ...string) {
 func TestLarge(t *testing.T) {
 	cfg := settings(t)
 	s := open(t, cfg)
-	want := content(1, 2*firstPart+firstPart/2)
+	want := content(1, 2*upload.FirstPart+upload.FirstPart/2)
 	for _, cuts := range [][]int{
-		{}, {1}, {firstPart}, {firstPart + 1}, {firstPart - 1, firstPart, firstPart + 1},
-		{100, 2 * firstPart, 2*firstPart + 1}, {2*firstPart - 1, 2*firstPart + 7}, {len(want)},
+		{}, {1}, {upload.FirstPart}, {upload.FirstPart + 1}, {upload.FirstPart - 1, upload.FirstPart, upload.FirstPart + 1},
+		{100, 2 * upload.FirstPart, 2*upload.FirstPart + 1}, {2*upload.FirstPart - 1, 2*upload.FirstPart + 7}, {len(want)},
 	} {
 		w := create(t, s, "large")
 		for _, cut := range cuts {
@@ -261,7 +262,7 @@ func TestLarge(t *testing.T) {
 		o := commit(t, w)
 		expect(t, open(t, cfg), o, want)
 		nothingLeft(t, s, "large")
-		for _, at := range []int64{0, 1, firstPart - 1, firstPart, int64(len(want) - 1)} {
+		for _, at := range []int64{0, 1, upload.FirstPart - 1, upload.FirstPart, int64(len(want) - 1)} {
 			got, err := read(t, s, o, at, 1)
 			if err != nil || got[0] != want[at] {
 				t.Errorf("byte %d: %v, %v", at, got, err)
@@ -280,7 +281,7 @@ func TestOnePart(t *testing.T) {
 	faults := s3test.NewFaults(t, s3test.Start(t))
 	cfg.Endpoint = faults.URL
 	s := open(t, cfg)
-	for size, uploads := range map[int]int{0: 0, 1: 0, firstPart: 0, firstPart + 1: 1} {
+	for size, uploads := range map[int]int{0: 0, 1: 0, upload.FirstPart: 0, upload.FirstPart + 1: 1} {
 		faults.Set()
 		w := create(t, s, "one")
 		write(t, w, content(2, size))
@@ -299,9 +300,9 @@ func TestOnePart(t *testing.T) {
 func TestCutBackLarge(t *testing.T) {
 	cfg := settings(t)
 	s := open(t, cfg)
-	want := content(3, 3*firstPart)
-	wrong := content(4, 3*firstPart)
-	for _, cut := range []int{10, firstPart, firstPart + 10, 2 * firstPart} {
+	want := content(3, 3*upload.FirstPart)
+	wrong := content(4, 3*upload.FirstPart)
+	for _, cut := range []int{10, upload.FirstPart, upload.FirstPart + 10, 2 * upload.FirstPart} {
 		w := create(t, s, "cut")
 		write(t, w, want[:cut])
 		state := suspend(t, w)
@@ -316,9 +317,9 @@ func TestCutBackLarge(t *testing.T) {
 		suspend(t, w) // kept, and not used
 
 		w = resume(t, open(t, cfg), "cut", state)
-		write(t, w, want[cut:len(want)-firstPart/2])
+		write(t, w, want[cut:len(want)-upload.FirstPart/2])
 		o := commit(t, w)
-		expect(t, s, o, want[:len(want)-firstPart/2])
+		expect(t, s, o, want[:len(want)-upload.FirstPart/2])
 		nothingLeft(t, s, "cut")
 		if _, err := s.Resume(t.Context(), "cut", state); !errors.Is(err, blobstore.ErrNotFound) {
 			t.Errorf("resumed after the commit: %v", err)
@@ -333,15 +334,15 @@ func TestCutBackLarge(t *testing.T) {
 // overwrites is found, and never served.
 func TestStaleWriter(t *testing.T) {
 	s := open(t, settings(t))
-	want := content(5, 3*firstPart)
+	want := content(5, 3*upload.FirstPart)
 	w := create(t, s, "stale")
-	write(t, w, want[:firstPart+10])
+	write(t, w, want[:upload.FirstPart+10])
 	state := suspend(t, w)
 
 	stale := resume(t, s, "stale", state)
 	w = resume(t, s, "stale", state)
-	write(t, w, want[firstPart+10:])
-	write(t, stale, content(6, 2*firstPart)) // puts another part 2
+	write(t, w, want[upload.FirstPart+10:])
+	write(t, stale, content(6, 2*upload.FirstPart)) // puts another part 2
 	_, err := w.Commit(t.Context())
 	if !errors.Is(err, blobstore.ErrCorrupt) {
 		t.Fatalf("commit over an overwritten part: %v", err)
@@ -354,7 +355,7 @@ func TestStaleWriter(t *testing.T) {
 	}
 	// From the last State it goes on.
 	w = resume(t, s, "stale", state)
-	write(t, w, want[firstPart+10:])
+	write(t, w, want[upload.FirstPart+10:])
 	expect(t, s, commit(t, w), want)
 
 	// Its tail in place of a later one is found as well.
@@ -380,13 +381,13 @@ func TestAbandoned(t *testing.T) {
 	write(t, w, []byte("few bytes"))
 	suspend(t, w)
 	w = create(t, s, "a/upload")
-	write(t, w, content(1, firstPart+1)) // its process is killed here
+	write(t, w, content(1, upload.FirstPart+1)) // its process is killed here
 	defer w.release()
 	w2 := create(t, s, "a/both")
-	write(t, w2, content(1, firstPart+1))
+	write(t, w2, content(1, upload.FirstPart+1))
 	suspend(t, w2)
 	w3 := create(t, s, "a/closed")
-	write(t, w3, content(1, firstPart+1))
+	write(t, w3, content(1, upload.FirstPart+1))
 	if err := w3.Close(); err != nil {
 		t.Fatal(err)
 	}

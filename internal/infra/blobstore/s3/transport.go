@@ -51,10 +51,11 @@ func (*timeoutError) Temporary() bool { return true }
 type bounded struct {
 	inner   http.RoundTripper
 	timeout time.Duration
+	rate    int64 // bytes of a request's body in a second
 }
 
 func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	limit := b.timeout + time.Duration(max(r.ContentLength, 0)/slowest)*time.Second
+	limit := b.timeout + time.Duration(max(r.ContentLength, 0)/b.rate)*time.Second
 	ctx, cancel := context.WithCancelCause(r.Context())
 	late := &timeoutError{limit}
 	timer := time.AfterFunc(limit, func() { cancel(late) })

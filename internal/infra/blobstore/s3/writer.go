@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,11 +14,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/s3/upload"
 )
 
 const (
-	// markName is the metadata entry that holds an object's mark in hexadecimal.
-	markName = "berth-write"
 	// abandonLimit bounds the clearing up after a Writer that was given up.
 	abandonLimit = 10 * time.Second
 )
@@ -33,8 +31,8 @@ type writer struct {
 	// calls is the context of requests that Write makes, which has none of its
 	// own: that of Create or Resume.
 	calls  func() context.Context
-	state  state // without tailSize and tailSum: the tail is in buffer
-	buffer buffer
+	state  upload.State // without TailSize and TailSum: the tail is in buffer
+	buffer *upload.Buffer
 	offset int64
 	// from is the State that the writer was resumed with, nil for a new object.
 	from  blobstore.State
@@ -58,11 +56,11 @@ func (s *Store) Create(ctx context.Context, key string, _ blobstore.Placement) (
 		return nil, err
 	}
 	// The first Suspend takes slot 0.
-	return s.newWriter(ctx, key, state{slot: slots - 1}), nil
+	return s.newWriter(ctx, key, upload.State{Slot: upload.Slots - 1}), nil
 }
 
-func (s *Store) newWriter(ctx context.Context, key string, st state) *writer {
-	return &writer{store: s, key: key, calls: func() context.Context { return ctx }, state: st, buffer: buffer{pool: &s.chunks}}
+func (s *Store) newWriter(ctx context.Context, key string, st upload.State) *writer {
+	return &writer{store: s, key: key, calls: func() context.Context { return ctx }, state: st, buffer: upload.NewBuffer(&s.chunks)}
 }
 
 // Resume implements blobstore.Store. As with Create, ctx must live as long as the
@@ -71,7 +69,7 @@ func (s *Store) Resume(ctx context.Context, key string, from blobstore.State) (b
 	if err := blobstore.CheckKey(key); err != nil {
 		return nil, err
 	}
-	st, err := parseState(key, from)
+	st, err := upload.ParseState(key, from)
 	if err != nil {
 		return nil, fmt.Errorf("resume %q: %w", key, err)
 	}
@@ -79,7 +77,7 @@ func (s *Store) Resume(ctx context.Context, key string, from blobstore.State) (b
 		return nil, storeError("resume", key, err)
 	}
 	w := s.newWriter(ctx, key, st)
-	w.from, w.offset = from, partsEnd(st.parts)+st.tailSize
+	w.from, w.offset = from, upload.PartsEnd(st.Parts)+st.TailSize
 	if err := w.loadTail(ctx); err != nil {
 		w.release()
 		return nil, storeError("resume", key, err)
@@ -89,8 +87,8 @@ func (s *Store) Resume(ctx context.Context, key string, from blobstore.State) (b
 
 // unfinished makes sure that what the State counts is there and that the object
 // is not finished.
-func (s *Store) unfinished(ctx context.Context, key string, st state) error {
-	if st.upload == "" {
+func (s *Store) unfinished(ctx context.Context, key string, st upload.State) error {
+	if st.ID == "" {
 		_, err := s.head(ctx, s.object(key))
 		if err == nil {
 			return fmt.Errorf("%w: the object is finished", blobstore.ErrNotFound)
@@ -103,17 +101,17 @@ func (s *Store) unfinished(ctx context.Context, key string, st state) error {
 	// A finished upload is no longer there. Of the parts, the last one is
 	// enough for now; Commit looks at all.
 	out, err := s.client.ListParts(ctx, &s3.ListPartsInput{
-		Bucket: &s.cfg.Bucket, Key: aws.String(s.object(key)), UploadId: &st.upload,
-		PartNumberMarker: aws.String(fmt.Sprint(st.parts - 1)), MaxParts: aws.Int32(1),
+		Bucket: &s.cfg.Bucket, Key: aws.String(s.object(key)), UploadId: &st.ID,
+		PartNumberMarker: aws.String(fmt.Sprint(st.Parts - 1)), MaxParts: aws.Int32(1),
 	})
 	if err != nil {
 		return err
 	}
-	if len(out.Parts) == 0 || int(aws.ToInt32(out.Parts[0].PartNumber)) != st.parts {
-		return fmt.Errorf("%w: part %d of its multipart upload is gone", blobstore.ErrNotFound, st.parts)
+	if len(out.Parts) == 0 || int(aws.ToInt32(out.Parts[0].PartNumber)) != st.Parts {
+		return fmt.Errorf("%w: part %d of its multipart upload is gone", blobstore.ErrNotFound, st.Parts)
 	}
-	if size := aws.ToInt64(out.Parts[0].Size); size != partSize(st.parts) {
-		return fmt.Errorf("%w: part %d of its multipart upload has %d bytes, not %d", blobstore.ErrCorrupt, st.parts, size, partSize(st.parts))
+	if size := aws.ToInt64(out.Parts[0].Size); size != upload.PartSize(st.Parts) {
+		return fmt.Errorf("%w: part %d of its multipart upload has %d bytes, not %d", blobstore.ErrCorrupt, st.Parts, size, upload.PartSize(st.Parts))
 	}
 	return nil
 }
@@ -121,27 +119,19 @@ func (s *Store) unfinished(ctx context.Context, key string, st state) error {
 // loadTail brings the tail back into the buffer.
 func (w *writer) loadTail(ctx context.Context) error {
 	s, st := w.store, w.state
-	r, err := s.open(ctx, s.tail(w.key, st.slot), st.tailSize, 0, st.tailSize)
+	r, err := s.open(ctx, s.tail(w.key, st.Slot), st.TailSize, 0, st.TailSize)
 	if err != nil {
 		return err
 	}
 	hash := sha256.New()
-	_, err = io.Copy(io.MultiWriter(bufferWriter{&w.buffer}, hash), r)
+	_, err = io.Copy(io.MultiWriter(w.buffer, hash), r)
 	if err := errors.Join(err, r.Close()); err != nil {
 		return err
 	}
-	if [sha256.Size]byte(hash.Sum(nil)) != st.tailSum {
+	if [sha256.Size]byte(hash.Sum(nil)) != st.TailSum {
 		return fmt.Errorf("%w: the tail is not the one that the state names", blobstore.ErrCorrupt)
 	}
 	return nil
-}
-
-// bufferWriter makes an io.Writer of a buffer.
-type bufferWriter struct{ *buffer }
-
-func (b bufferWriter) Write(p []byte) (int, error) {
-	b.write(p)
-	return len(p), nil
 }
 
 func (w *writer) Offset() int64 { return w.offset }
@@ -163,11 +153,11 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	size := len(p)
 	for len(p) > 0 {
-		if w.state.parts == maxParts {
-			w.err = fmt.Errorf("blobstore: write %q: an object in S3 has at most %d bytes here", w.key, maxSize())
+		if w.state.Parts == upload.MaxParts {
+			w.err = fmt.Errorf("blobstore: write %q: an object in S3 has at most %d bytes here", w.key, upload.MaxSize())
 			return size - len(p), w.err
 		}
-		room := partSize(w.state.parts+1) - w.buffer.size
+		room := upload.PartSize(w.state.Parts+1) - w.buffer.Size()
 		if room == 0 {
 			if err := w.sendPart(w.calls()); err != nil {
 				w.err = storeError("write", w.key, err)
@@ -176,7 +166,7 @@ func (w *writer) Write(p []byte) (int, error) {
 			continue
 		}
 		n := min(int64(len(p)), room)
-		w.buffer.write(p[:n])
+		w.buffer.Append(p[:n])
 		w.offset += n
 		w.dirty = true
 		p = p[n:]
@@ -187,53 +177,53 @@ func (w *writer) Write(p []byte) (int, error) {
 // sendPart uploads what the buffer holds as the next part.
 func (w *writer) sendPart(ctx context.Context) error {
 	s := w.store
-	if w.state.upload == "" {
+	if w.state.ID == "" {
 		if err := w.begin(ctx); err != nil {
 			return err
 		}
 	}
-	body := w.buffer.read()
-	defer body.close()
+	body := w.buffer.Reader()
+	defer body.Close()
 	out, err := s.client.UploadPart(ctx, &s3.UploadPartInput{
-		Bucket: &s.cfg.Bucket, Key: aws.String(s.object(w.key)), UploadId: &w.state.upload,
-		PartNumber: aws.Int32(int32(w.state.parts + 1)), Body: body, ContentLength: aws.Int64(w.buffer.size),
+		Bucket: &s.cfg.Bucket, Key: aws.String(s.object(w.key)), UploadId: &w.state.ID,
+		PartNumber: aws.Int32(int32(w.state.Parts + 1)), Body: body, ContentLength: aws.Int64(w.buffer.Size()),
 	})
 	if err != nil {
 		return err
 	}
-	body.close()
-	w.state.parts++
-	w.state.etags.add(plainETag(out.ETag))
-	w.buffer.reset()
+	body.Close()
+	w.state.Parts++
+	w.state.ETags.Add(plainETag(out.ETag))
+	w.buffer.Reset()
 	return nil
 }
 
 // begin starts the multipart upload.
 func (w *writer) begin(ctx context.Context) error {
 	s := w.store
-	_, _ = rand.Read(w.state.mark[:]) // cannot fail
-	in := &s3.CreateMultipartUploadInput{Bucket: &s.cfg.Bucket, Key: aws.String(s.object(w.key)), Metadata: w.state.mark.metadata()}
+	_, _ = rand.Read(w.state.Mark[:]) // cannot fail
+	in := &s3.CreateMultipartUploadInput{Bucket: &s.cfg.Bucket, Key: aws.String(s.object(w.key)), Metadata: w.state.Mark.Metadata()}
 	in.ServerSideEncryption, in.SSEKMSKeyId, in.BucketKeyEnabled = s.encryption()
 	out, err := s.client.CreateMultipartUpload(ctx, in)
 	if err != nil {
 		return err
 	}
 	id := aws.ToString(out.UploadId)
-	if id == "" || len(id) > maxUploadID {
+	if id == "" || len(id) > upload.MaxID {
 		return fmt.Errorf("the id of the multipart upload has %d bytes", len(id))
 	}
-	w.state.upload, w.begun = id, true
+	w.state.ID, w.begun = id, true
 	return nil
 }
 
 // put stores what the buffer holds as an object.
-func (w *writer) put(ctx context.Context, stored string, m mark) error {
+func (w *writer) put(ctx context.Context, stored string, m upload.Mark) error {
 	s := w.store
-	body := w.buffer.read()
-	defer body.close()
+	body := w.buffer.Reader()
+	defer body.Close()
 	in := &s3.PutObjectInput{
-		Bucket: &s.cfg.Bucket, Key: &stored, Metadata: m.metadata(),
-		Body: body, ContentLength: aws.Int64(w.buffer.size),
+		Bucket: &s.cfg.Bucket, Key: &stored, Metadata: m.Metadata(),
+		Body: body, ContentLength: aws.Int64(w.buffer.Size()),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId, in.BucketKeyEnabled = s.encryption()
 	_, err := s.client.PutObject(ctx, in)
@@ -249,22 +239,22 @@ func (w *writer) Suspend(ctx context.Context) (blobstore.State, error) {
 		return w.from, nil // which is as good as it was
 	}
 	st := w.state
-	st.slot = (st.slot + 1) % slots
-	st.tailSize = w.buffer.size
+	st.Slot = (st.Slot + 1) % upload.Slots
+	st.TailSize = w.buffer.Size()
 	hash := sha256.New()
-	body := w.buffer.read()
+	body := w.buffer.Reader()
 	_, err := io.Copy(hash, body)
-	body.close()
+	body.Close()
 	if err == nil {
-		hash.Sum(st.tailSum[:0])
-		err = w.put(ctx, w.store.tail(w.key, st.slot), newMark())
+		hash.Sum(st.TailSum[:0])
+		err = w.put(ctx, w.store.tail(w.key, st.Slot), upload.NewMark())
 	}
 	if err != nil {
 		w.abandon()
 		return nil, storeError("suspend", w.key, err)
 	}
 	w.release()
-	return st.encode(w.key), nil
+	return st.Encode(w.key), nil
 }
 
 func (w *writer) Commit(ctx context.Context) (blobstore.Object, error) {
@@ -282,11 +272,11 @@ func (w *writer) Commit(ctx context.Context) (blobstore.Object, error) {
 
 // finish makes the object readable.
 func (w *writer) finish(ctx context.Context) error {
-	if w.state.upload == "" {
-		m := newMark()
+	if w.state.ID == "" {
+		m := upload.NewMark()
 		return w.store.confirm(ctx, w.key, w.offset, m, 0, w.put(ctx, w.store.object(w.key), m))
 	}
-	last := w.buffer.size
+	last := w.buffer.Size()
 	if last > 0 {
 		if err := w.sendPart(ctx); err != nil {
 			return err
@@ -296,7 +286,7 @@ func (w *writer) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.store.confirm(ctx, w.key, w.offset, w.state.mark, w.state.parts, w.completeUpload(ctx, parts))
+	return w.store.confirm(ctx, w.key, w.offset, w.state.Mark, w.state.Parts, w.completeUpload(ctx, parts))
 }
 
 // clearUp removes what led to the finished object. Nothing that fails here takes
@@ -313,7 +303,7 @@ func (w *writer) clearUp(ctx context.Context) {
 			s.log.WarnContext(ctx, "the tail of a finished upload stays in the bucket until its object is deleted", "key", w.key, "error", err)
 		}
 	}
-	if w.state.upload != "" {
+	if w.state.ID != "" {
 		// An answer that got lost may have left a second upload.
 		if err := s.abortUploads(ctx, w.key); err != nil {
 			s.log.WarnContext(ctx, "an unfinished multipart upload may stay beside a finished object until that is deleted", "key", w.key, "error", err)
@@ -340,7 +330,7 @@ func (w *writer) abandon() {
 	s := w.store
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.calls()), abandonLimit)
 	defer cancel()
-	if err := s.abort(ctx, s.object(w.key), w.state.upload); err != nil {
+	if err := s.abort(ctx, s.object(w.key), w.state.ID); err != nil {
 		s.log.WarnContext(ctx, "a multipart upload that was given up stays until its key is deleted", "key", w.key, "error", err)
 	}
 }
@@ -348,27 +338,7 @@ func (w *writer) abandon() {
 // release ends the writer and gives its memory back.
 func (w *writer) release() {
 	w.ended, w.begun = true, false
-	w.buffer.reset()
-}
-
-// newMark returns a fresh mark.
-func newMark() (m mark) {
-	_, _ = rand.Read(m[:]) // cannot fail
-	return m
-}
-
-func (m mark) metadata() map[string]string {
-	return map[string]string{markName: hex.EncodeToString(m[:])}
-}
-
-// is says whether an object's metadata hold the mark.
-func (m mark) is(metadata map[string]string) bool {
-	for name, value := range metadata {
-		if strings.EqualFold(name, markName) {
-			return value == hex.EncodeToString(m[:])
-		}
-	}
-	return false
+	w.buffer.Reset()
 }
 
 // plainETag is an ETag without quotes, which some services leave out in one place

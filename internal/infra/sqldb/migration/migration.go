@@ -31,10 +31,10 @@ type Set struct {
 
 // Status is how far a database's form is from a program's.
 type Status struct {
-	Version int64    // the highest number that was run; 0: none was
-	Program int64    // the highest number that the program knows
-	Floor   int64    // a program that knows less must not run on the database
-	Pending []string // the files that the program would run, in their order
+	Version int64    `json:"version"` // the highest number that was run; 0: none was
+	Program int64    `json:"program"` // the highest number that the program knows
+	Floor   int64    `json:"floor"`   // a program that knows less must not run on the database
+	Pending []string `json:"pending"` // the files that the program would run, in their order
 }
 
 // contract is the line of a migration that older programs cannot live with.

@@ -102,12 +102,11 @@ func connectionLost(err error) bool {
 }
 
 // Uncertain says whether the failure of a COMMIT leaves open what became of it:
-// all save a refusal by a server that goes on, and what was never sent.
+// all save a refusal by a server that goes on. That the driver calls a failure
+// safe to retry is no answer: it says so of some that it met after sending.
 func Uncertain(err error) bool {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fatal(pg)
-	}
-	return !errors.Is(err, driver.ErrBadConn) && !pgconn.SafeToRetry(err)
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return !ok || fatal(pg)
 }
 
 // fatal says whether the connection ended with the error. Poolers do not send

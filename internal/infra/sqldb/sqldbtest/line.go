@@ -21,8 +21,10 @@ type Line struct {
 	mu      sync.Mutex
 	down    bool
 	atNext  cut
+	of      string
 	cuts    int
 	open    map[net.Conn]bool
+	marked  map[net.Conn]bool // clients that sent the statement whose commit is waited for
 	swallow map[net.Conn]bool // clients whose commit's answer is not to arrive
 }
 
@@ -43,7 +45,7 @@ func NewLine(t testing.TB, direct string) *Line {
 		t.Fatal(err)
 	}
 	q := u.Query()
-	l := &Line{server: q.Get("host") + "/.s.PGSQL." + q.Get("port"), open: map[net.Conn]bool{}, swallow: map[net.Conn]bool{}}
+	l := &Line{server: q.Get("host") + "/.s.PGSQL." + q.Get("port"), open: map[net.Conn]bool{}, marked: map[net.Conn]bool{}, swallow: map[net.Conn]bool{}}
 	if l.here, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
@@ -81,18 +83,20 @@ func (l *Line) Up() {
 	l.down = false
 }
 
-// CutBeforeCommit cuts the next connection that sends COMMIT, which does not
-// reach the server.
-func (l *Line) CutBeforeCommit() { l.cutAt(before) }
+// CutBeforeCommit cuts the next connection that sends a statement with the text
+// of and then COMMIT, which does not reach the server. The text of a statement is
+// sent when a connection meets it first.
+func (l *Line) CutBeforeCommit(of string) { l.cutAt(before, of) }
 
-// CutAfterCommit cuts the next connection that sends COMMIT once the server has
-// committed, whose answer does not arrive.
-func (l *Line) CutAfterCommit() { l.cutAt(after) }
+// CutAfterCommit is CutBeforeCommit, but the server has committed by then, and
+// its answer does not arrive.
+func (l *Line) CutAfterCommit(of string) { l.cutAt(after, of) }
 
-func (l *Line) cutAt(c cut) {
+func (l *Line) cutAt(c cut, of string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.atNext = c
+	l.atNext, l.of = c, of
+	clear(l.marked)
 }
 
 // Cuts is how many connections were cut at their COMMIT.
@@ -147,6 +151,7 @@ func (l *Line) serve(client net.Conn) {
 	delete(l.open, client)
 	delete(l.open, server)
 	delete(l.swallow, client)
+	delete(l.marked, client)
 }
 
 // pump copies until an end is closed or pass says no.
@@ -170,11 +175,14 @@ func pump(from, to net.Conn, pass func([]byte) bool) {
 
 // sent looks at what a client sends and says whether it may pass.
 func (l *Line) sent(client net.Conn, b []byte) bool {
-	if !bytes.Contains(b, []byte("COMMIT\x00")) {
-		return true
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.atNext != none && bytes.Contains(b, []byte(l.of)) {
+		l.marked[client] = true
+	}
+	if !l.marked[client] || !bytes.Contains(b, []byte("COMMIT\x00")) {
+		return true
+	}
 	c := l.atNext
 	l.atNext = none
 	if c != none {

@@ -1,4 +1,4 @@
-package backup
+package dump
 
 import (
 	"context"
@@ -23,9 +23,9 @@ const (
 // seeded are the tables that migrations put rows into.
 func seeded(table string) bool { return table == "quota_revision" }
 
-// occupied names a table of the database that has rows which are not a new
+// Occupied names a table of the database that has rows which are not a new
 // database's, "" if there is none.
-func occupied(ctx context.Context, db *sqldb.DB) (found string, err error) {
+func Occupied(ctx context.Context, db *sqldb.DB) (found string, err error) {
 	err = db.View(ctx, func(tx *sqldb.Tx) error {
 		tables, err := catalogue.Read(ctx, tx)
 		if err != nil {
@@ -50,8 +50,8 @@ func occupied(ctx context.Context, db *sqldb.DB) (found string, err error) {
 	return found, err
 }
 
-// hasTable says whether the database has a table of the name.
-func hasTable(ctx context.Context, db *sqldb.DB, table string) (has bool, err error) {
+// Has says whether the database has a table of the name.
+func Has(ctx context.Context, db *sqldb.DB, table string) (has bool, err error) {
 	err = db.View(ctx, func(tx *sqldb.Tx) error {
 		tables, err := catalogue.Read(ctx, tx)
 		has = slices.ContainsFunc(tables, func(t catalogue.Table) bool { return t.Name == table })
@@ -60,10 +60,10 @@ func hasTable(ctx context.Context, db *sqldb.DB, table string) (has bool, err er
 	return has, err
 }
 
-// load puts the rows of a dump into the database, all of them or, when it fails,
+// Load puts the rows of a dump into the database, all of them or, when it fails,
 // none. The database has the dump's form and no rows; done is told how many rows
 // are in. open opens the dump, perhaps more than once.
-func load(ctx context.Context, db *sqldb.DB, open func() (io.ReadCloser, error), done func(rows int64)) error {
+func Load(ctx context.Context, db *sqldb.DB, open func() (io.ReadCloser, error), done func(rows int64)) error {
 	return db.Load(ctx, func(tx *sqldb.Tx) error {
 		dump, err := open()
 		if err != nil {
@@ -99,19 +99,19 @@ func loadTx(ctx context.Context, tx *sqldb.Tx, dump io.Reader, done func(rows in
 		}
 		return err
 	}
-	rows, err := read(dump, visitor{
-		table: func(t tableLine) error {
+	rows, err := Read(dump, Visitor{
+		Table: func(t Table) error {
 			if err := flush(); err != nil {
 				return err
 			}
-			there, ok := known[t.Table]
+			there, ok := known[t.Name]
 			if !ok {
-				return fmt.Errorf("the database has no table %s, which the backup has rows for", t.Table)
+				return fmt.Errorf("the database has no table %s, which the backup has rows for", t.Name)
 			}
 			b = newBatch(t)
 			return sameColumns(there, t)
 		},
-		row: func(_ tableLine, values []any) error {
+		Row: func(_ Table, values []any) error {
 			if b.add(values) {
 				return nil
 			}
@@ -139,19 +139,19 @@ func loadTx(ctx context.Context, tx *sqldb.Tx, dump io.Reader, done func(rows in
 	return nil
 }
 
-func sameColumns(there catalogue.Table, dumped tableLine) error {
-	missing := map[columnForm]bool{}
+func sameColumns(there catalogue.Table, dumped Table) error {
+	missing := map[Column]bool{}
 	for _, c := range there.Columns {
-		missing[columnForm(c)] = true
+		missing[Column(c)] = true
 	}
 	for _, c := range dumped.Columns {
 		if !missing[c] {
-			return fmt.Errorf("the table %s of the database has no column %s of the kind %s, which the backup has values for", dumped.Table, c.Name, c.Kind)
+			return fmt.Errorf("the table %s of the database has no column %s of the kind %s, which the backup has values for", dumped.Name, c.Name, c.Kind)
 		}
 		delete(missing, c)
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("the table %s of the database has %d columns that the backup has no values for", dumped.Table, len(missing))
+		return fmt.Errorf("the table %s of the database has %d columns that the backup has no values for", dumped.Name, len(missing))
 	}
 	return nil
 }
@@ -164,12 +164,12 @@ type batch struct {
 	bytes int
 }
 
-func newBatch(t tableLine) batch {
+func newBatch(t Table) batch {
 	names := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
 		names[i] = quote(c.Name)
 	}
-	return batch{into: `INSERT INTO ` + quote(t.Table) + ` (` + strings.Join(names, ", ") + `) VALUES `, width: len(names)}
+	return batch{into: `INSERT INTO ` + quote(t.Name) + ` (` + strings.Join(names, ", ") + `) VALUES `, width: len(names)}
 }
 
 // add takes a row, and says whether there is room for another one.

@@ -1,4 +1,15 @@
-package backup
+// Package dump writes all rows of a deployment's database as text that depends on
+// no engine, and loads them into another one.
+//
+// It knows no table but for those in its lists of exceptions (leftOut, stands,
+// seeded): what tables there are, the database says. Where a dump is kept is for
+// package backup.
+//
+// A dump is lines of JSON: the Header, then for each table its Table and its rows,
+// one array a line, then the end, which counts them. Integers are numbers, bytes
+// base64. Tables come in an order in which each follows those that it refers to,
+// rows in that of the primary key.
+package dump
 
 import (
 	"bufio"
@@ -19,11 +30,6 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb/catalogue"
 )
 
-// A dump is lines of JSON: the Header, then for each table its tableLine and its
-// rows, one array a line, then the endLine. Integers are numbers, bytes base64.
-// Tables come in an order in which each follows those that it refers to, rows in
-// that of the primary key.
-
 // dumpFormat changes when an older program would read a dump wrongly.
 const dumpFormat = 1
 
@@ -42,13 +48,14 @@ type Header struct {
 	Region  name.Region    `json:"region"`
 }
 
-// tableLine begins a table.
-type tableLine struct {
-	Table   string       `json:"table"`
-	Columns []columnForm `json:"columns"`
+// Table begins a table.
+type Table struct {
+	Name    string   `json:"table"`
+	Columns []Column `json:"columns"`
 }
 
-type columnForm struct {
+// Column says what a value of each row is.
+type Column struct {
 	Name string         `json:"name"`
 	Kind catalogue.Kind `json:"kind"`
 }
@@ -96,9 +103,9 @@ func stands(table, column string) string {
 // quote writes a name of the database's own as SQL has it.
 func quote(id string) string { return `"` + strings.ReplaceAll(id, `"`, `""`) + `"` }
 
-// Dump writes all rows of the database to w, as they stand at one moment. h needs
+// Write writes all rows of the database to w, as they stand at one moment. h needs
 // no Format and no Version.
-func Dump(ctx context.Context, db *sqldb.DB, h Header, w io.Writer) error {
+func Write(ctx context.Context, db *sqldb.DB, h Header, w io.Writer) error {
 	out := bufio.NewWriterSize(w, 256<<10)
 	rows := map[string]int64{}
 	err := db.Snapshot(ctx, func(tx *sqldb.Tx) error {
@@ -133,11 +140,11 @@ func Dump(ctx context.Context, db *sqldb.DB, h Header, w io.Writer) error {
 }
 
 func dumpTable(ctx context.Context, tx *sqldb.Tx, t catalogue.Table, out *bufio.Writer) (n int64, err error) {
-	line := tableLine{Table: t.Name}
+	line := Table{Name: t.Name}
 	var columns, order []string
 	var dest []any
 	for _, c := range t.Columns {
-		line.Columns = append(line.Columns, columnForm(c))
+		line.Columns = append(line.Columns, Column(c))
 		columns = append(columns, stands(t.Name, c.Name)+" AS "+quote(c.Name))
 		d := newValue(c.Kind)
 		if d == nil {
@@ -242,20 +249,25 @@ func appendRow(b []byte, values []any) ([]byte, error) {
 	return append(b, "]\n"...), nil
 }
 
-// visitor is told what stands in a dump. A func that is nil is not called.
-type visitor struct {
-	header func(Header) error
-	table  func(tableLine) error
-	// row gets the values of a row as the kinds say: int64, bool, string, []byte or
-	// nil. It must not keep the slice.
-	row func(t tableLine, values []any) error
-	// only skips the rows of all tables but those named; nil: none is skipped.
-	only []string
+// Fail ends a dump that could not be written to its end.
+func Fail(w io.Writer, err error) error {
+	return json.NewEncoder(w).Encode(endLine{Error: err.Error()})
 }
 
-// read goes through a dump and makes sure that it is whole. It returns how many
+// Visitor is told what stands in a dump. A func that is nil is not called.
+type Visitor struct {
+	Header func(Header) error
+	Table  func(Table) error
+	// Row gets the values of a row as the kinds say: int64, bool, string, []byte or
+	// nil. It must not keep the slice.
+	Row func(t Table, values []any) error
+	// Only skips the rows of all tables but those named; nil: none is skipped.
+	Only []string
+}
+
+// Read goes through a dump and makes sure that it is whole. It returns how many
 // rows each table has.
-func read(r io.Reader, v visitor) (map[string]int64, error) {
+func Read(r io.Reader, v Visitor) (map[string]int64, error) {
 	in := bufio.NewReaderSize(r, 256<<10)
 	line, err := in.ReadBytes('\n')
 	if err != nil {
@@ -272,34 +284,34 @@ func read(r io.Reader, v visitor) (map[string]int64, error) {
 		}
 		return nil, fmt.Errorf("the dump has the format %d, which this program does not know: use the version of Berth that wrote it, or a newer one", h.Format)
 	}
-	if v.header != nil {
-		if err := v.header(h); err != nil {
+	if v.Header != nil {
+		if err := v.Header(h); err != nil {
 			return nil, err
 		}
 	}
 	rows := map[string]int64{}
-	var table tableLine
+	var table Table
 	for {
 		line, err := in.ReadBytes('\n')
 		if err != nil {
 			return nil, cutOff(err)
 		}
 		if line[0] == '[' {
-			rows[table.Table]++
-			if v.row == nil || v.only != nil && !slices.Contains(v.only, table.Table) {
+			rows[table.Name]++
+			if v.Row == nil || v.Only != nil && !slices.Contains(v.Only, table.Name) {
 				continue
 			}
 			values, err := parseRow(line, table.Columns)
 			if err == nil {
-				err = v.row(table, values)
+				err = v.Row(table, values)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("the table %s: %w", table.Table, err)
+				return nil, fmt.Errorf("the table %s: %w", table.Name, err)
 			}
 			continue
 		}
 		var next struct {
-			tableLine
+			Table
 			endLine
 		}
 		if err := json.Unmarshal(line, &next); err != nil {
@@ -308,13 +320,13 @@ func read(r io.Reader, v visitor) (map[string]int64, error) {
 		switch {
 		case next.Error != "":
 			return nil, fmt.Errorf("the database could not be read to its end: %s", next.Error)
-		case next.Table == "":
-			return rows, compareRows(rows, next.Rows)
+		case next.Name == "":
+			return rows, Compare(rows, next.Rows)
 		}
-		table = next.tableLine
-		rows[table.Table] = 0
-		if v.table != nil {
-			if err := v.table(table); err != nil {
+		table = next.Table
+		rows[table.Name] = 0
+		if v.Table != nil {
+			if err := v.Table(table); err != nil {
 				return nil, err
 			}
 		}
@@ -328,8 +340,8 @@ func cutOff(err error) error {
 	return fmt.Errorf("the dump ends before its end: %w", err)
 }
 
-// compareRows holds the rows that were counted against those that there should be.
-func compareRows(got, want map[string]int64) error {
+// Compare holds the rows that were counted against those that there should be.
+func Compare(got, want map[string]int64) error {
 	for t, n := range want {
 		if got[t] != n {
 			return fmt.Errorf("the table %s has %d rows and should have %d", t, got[t], n)
@@ -341,7 +353,7 @@ func compareRows(got, want map[string]int64) error {
 	return nil
 }
 
-func parseRow(line []byte, columns []columnForm) ([]any, error) {
+func parseRow(line []byte, columns []Column) ([]any, error) {
 	var raw []json.RawMessage
 	if err := json.Unmarshal(line, &raw); err != nil {
 		return nil, fmt.Errorf("the dump is damaged: %w", err)

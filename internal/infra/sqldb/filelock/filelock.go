@@ -1,4 +1,6 @@
-package sqldb
+// Package filelock keeps two processes from having one file open. It knows nothing
+// of what the file is for.
+package filelock
 
 import (
 	"errors"
@@ -7,13 +9,13 @@ import (
 	"syscall"
 )
 
-// fileLock is a lock that the kernel drops when the process ends, however it
+// Lock is a lock that the kernel drops when the process ends, however it
 // ends.
-type fileLock struct{ f *os.File }
+type Lock struct{ f *os.File }
 
-// lockFile takes the lock on the file at path, which it makes if need be, and
+// Take takes the lock on the file at path, which it makes if need be, and
 // does not wait for another holder.
-func lockFile(path string) (*fileLock, error) {
+func Take(path string) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("the lock file cannot be opened: %w", err)
@@ -25,9 +27,9 @@ func lockFile(path string) (*fileLock, error) {
 		}
 		return nil, fmt.Errorf("%s cannot be locked: %w", path, err)
 	}
-	return &fileLock{f: f}, nil
+	return &Lock{f: f}, nil
 }
 
-// release gives the lock up. The file stays: removing it would let two
+// Release gives the lock up. The file stays: removing it would let two
 // processes lock two files of that name.
-func (l *fileLock) release() error { return l.f.Close() }
+func (l *Lock) Release() error { return l.f.Close() }

@@ -1,0 +1,85 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Balancer is a plain round-robin proxy in front of nodes: each request goes to
+// the next one, whoever sent it. A node that takes no connection is passed over,
+// as every balancer does; nothing else is tried again.
+type Balancer struct {
+	// Addr is its address, Host the same with the name localhost, Endpoint
+	// http://Host.
+	Addr, Host, Endpoint string
+
+	nodes     []string
+	next      atomic.Uint64
+	transport *http.Transport
+}
+
+// StartBalancer starts one, which ends with the test.
+func StartBalancer(t testing.TB, nodes ...*Server) *Balancer {
+	t.Helper()
+	b := &Balancer{transport: &http.Transport{
+		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, MaxIdleConnsPerHost: 64, DisableCompression: true,
+	}}
+	for _, n := range nodes {
+		b.nodes = append(b.nodes, n.Addr)
+	}
+	server := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.Host = r.In.Host },
+		Transport:     b,
+		FlushInterval: -1,
+		ErrorLog:      log.New(discard{}, "", 0), // nodes are killed on purpose
+	})
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+		b.transport.CloseIdleConnections()
+	})
+	b.Addr = server.Listener.Addr().String()
+	_, port, err := net.SplitHostPort(b.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Host = "localhost:" + port
+	b.Endpoint = "http://" + b.Host
+	return b
+}
+
+// RoundTrip sends a request to the next node that takes connections.
+func (b *Balancer) RoundTrip(r *http.Request) (*http.Response, error) {
+	var all []error
+	for range b.nodes {
+		node := b.nodes[b.next.Add(1)%uint64(len(b.nodes))]
+		r.URL.Scheme, r.URL.Host = "http", node
+		answer, err := b.transport.RoundTrip(r)
+		var op *net.OpError
+		if err == nil || !errors.As(err, &op) || op.Op != "dial" {
+			return answer, err
+		}
+		all = append(all, err)
+	}
+	return nil, fmt.Errorf("no node takes connections: %w", errors.Join(all...))
+}
+
+// Behind is the server as its clients see it through the balancer.
+func (b *Balancer) Behind(s *Server) *Server {
+	seen := *s
+	seen.Addr, seen.Host, seen.Endpoint, seen.transport = b.Addr, b.Host, b.Endpoint, &http.Transport{MaxIdleConnsPerHost: 256}
+	return &seen
+}
+
+// discard is where the proxy's complaints go.
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
