@@ -46,6 +46,9 @@ debian=(
 	"debootstrap /usr/sbin/debootstrap"
 	"umoci /usr/bin/umoci"
 	"postgresql /usr/lib/postgresql/*/bin/initdb"
+	"systemd /usr/bin/systemd-analyze"
+	"haproxy /usr/sbin/haproxy"
+	"nginx-light /usr/sbin/nginx"
 	"pgbouncer /usr/sbin/pgbouncer"
 )
 

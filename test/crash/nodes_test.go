@@ -4,12 +4,16 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/berth-registry/berth/test/contract/harness"
 )
+
+// causeRE is the end of an error's text.
+var causeRE = regexp.MustCompile(`[^:]*(: EOF)?$`)
 
 // TestNodes kills one of three nodes again and again while clients push through a
 // balancer to all of them. Clients lose requests, and never what was acknowledged.
@@ -30,7 +34,7 @@ func TestNodes(t *testing.T) {
 	stop := make(chan struct{})
 	var working sync.WaitGroup
 	var mu sync.Mutex
-	cut, kinds := 0, map[string]int{}
+	cut, kinds, why := 0, map[string]int{}, map[string]int{}
 	for i := range *clients / 2 {
 		p := &pusher{
 			id: i, registry: trial.registry, ledger: trial.ledger, repos: trial.repos,
@@ -50,6 +54,7 @@ func TestNodes(t *testing.T) {
 				}
 				mu.Lock()
 				cut++
+				why[causeRE.FindString(err.Error())]++
 				mu.Unlock()
 			}
 			mu.Lock()
@@ -73,6 +78,7 @@ func TestNodes(t *testing.T) {
 	trial.verify(t, true)
 	t.Logf("%d kills; done: %v, %d operations were cut; acknowledged: %d images, %d blobs; unfinished uploads: %d went on, %d were gone",
 		*rounds, kinds, cut, len(trial.ledger.images), len(trial.ledger.blobs), trial.resumed, trial.gone)
+	t.Logf("cut were: %v", why)
 	if trial.gone > 0 {
 		t.Errorf("%d unfinished uploads were gone, though only nodes were killed", trial.gone)
 	}

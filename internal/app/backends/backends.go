@@ -13,11 +13,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/schema"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/cached"
 	"github.com/berth-registry/berth/internal/infra/blobstore/encrypted"
 	"github.com/berth-registry/berth/internal/infra/blobstore/fs"
 	"github.com/berth-registry/berth/internal/infra/blobstore/reserve"
@@ -82,7 +84,9 @@ func Databases(ctx context.Context, cfg config.Config) (durable, volatile *sqldb
 }
 
 func postgres(d config.Database) sqldb.PostgresOptions {
-	return sqldb.PostgresOptions{URL: d.URL, MaxConns: d.MaxConnections}
+	return sqldb.PostgresOptions{
+		URL: d.URL, MaxConns: d.MaxConnections, StatementTimeout: time.Duration(d.StatementTimeout), Pooled: d.Pooled, DirectURL: d.DirectURL,
+	}
 }
 
 // Migrate brings the databases to this program's form.
@@ -191,7 +195,18 @@ func (b *Backends) openStore(ctx context.Context, cfg config.Config, o Options, 
 	if o.Observe != nil {
 		raw = o.Observe(raw, place, r)
 	}
-	store = encrypted.NewEither(raw, b.Keys, cfg.Blobs.Encryption == "berth")
+	inner := raw
+	if dir := cfg.Blobs.Cache.Dir; dir != "" && free == nil && place == "main" {
+		near, err := cached.New(raw, cached.Options{
+			Dir: filepath.Join(dir, string(r)), MaxBytes: cfg.Blobs.Cache.MaxBytes / int64(len(cfg.Regions)), Log: o.Log,
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("blobs.cache: %w", err)
+		}
+		b.closers = append(b.closers, near.Close)
+		inner = near
+	}
+	store = encrypted.NewEither(inner, b.Keys, cfg.Blobs.Encryption == "berth")
 	if least := cfg.Blobs.MinFreeBytes; least > 0 && free != nil {
 		store = reserve.New(store, uint64(least), free, o.Clock)
 	}

@@ -56,10 +56,13 @@ func (d *Dir) Make(ctx context.Context, src Source, owner string, report func(Li
 	} else if cause != nil {
 		err = cause
 	}
-	if err != nil {
-		return made, err
+	if err == nil {
+		err = d.publish(dir, made.Snapshot)
 	}
-	return made, d.publish(dir, made.Snapshot)
+	if err != nil {
+		return made, errors.Join(err, os.RemoveAll(dir))
+	}
+	return made, nil
 }
 
 // beat extends the hold until ctx ends. A hold that is lost ends the backup.
@@ -86,11 +89,6 @@ func (d *Dir) fill(ctx context.Context, src Source, report func(Line)) (dir stri
 	if err := os.Mkdir(dir, dirMode); err != nil {
 		return dir, made, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(dir))
-		}
-	}()
 	s := &made.Snapshot
 	s.Format, s.Files = directoryFormat, map[string]string{}
 	note(report, "reading the database")
@@ -151,19 +149,24 @@ func survey(path string, s *Snapshot) error {
 // bringObjects copies what the blobs of the dump name and is not there yet.
 func (d *Dir) bringObjects(ctx context.Context, src Source, dir string, made *Made, report func(Line)) (err error) {
 	s := &made.Snapshot
-	older := func(func(entry, error) bool) {}
+	older := func(func(entry, error) bool) {} // without one all is looked at anew
 	all, err := d.Snapshots()
 	if err != nil {
 		return err
+	}
+	if n := len(all); n > 0 {
+		path := d.file(dirSnapshots, all[n-1].ID, fileObjects)
+		if err := checkFile(path, all[n-1].Files[fileObjects]); err == nil {
+			older = entries(path)
+		} else {
+			note(report, "the list of the last snapshot cannot be used: "+err.Error())
+		}
 	}
 	c := &collecting{
 		dir: d, src: src, meter: newMeter("objects", s.Rows["blob"], report), older: follow(older),
 		touched: map[string]bool{}, regions: map[name.Region]bool{},
 	}
-	if len(all) > 0 {
-		c.older = follow(entries(d.file(dirSnapshots, all[len(all)-1].ID, fileObjects)))
-	}
-	defer func() { c.older.stop() }()
+	defer c.older.stop()
 	list, err := newPacked(filepath.Join(dir, fileObjects))
 	if err != nil {
 		return err

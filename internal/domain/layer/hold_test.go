@@ -51,9 +51,9 @@ func TestHold(t *testing.T) {
 		w.push(s, r, a)
 		id, err := w.image(s, r, "type", w.push(s, r, b).Digest)
 		w.must(err)
-		h, err := other.Hold(ctx, "backup", 30*time.Hour)
+		_, err = other.Hold(ctx, "backup", 30*time.Hour)
 		w.wantCode(err, errs.InvalidParameter)
-		h, err = other.Hold(ctx, "backup", 13*time.Hour)
+		h, err := other.Hold(ctx, "backup", 13*time.Hour)
 		w.must(err)
 		snapshot := w.named()
 

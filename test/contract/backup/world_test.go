@@ -321,6 +321,11 @@ func (w *world) busy(ctx context.Context) (stop func()) {
 		return err
 	})
 	loop(func(int) error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(100 * time.Millisecond): // leaves the machine to the others
+		}
 		out, err := w.Command(ctx, "gc", "run", "--data", w.Data).CombinedOutput()
 		if err != nil {
 			err = fmt.Errorf("berth gc run: %w\n%s", err, out)
@@ -336,7 +341,7 @@ func (w *world) busy(ctx context.Context) (stop func()) {
 	}
 }
 
-// moved says whether the archived image's bytes are all in the archive.
+// settle waits until the archived image's bytes have moved.
 func (w *world) settle() {
 	w.t.Helper()
 	wait(w.t, "the archived image's bytes to move", func() bool {

@@ -3,7 +3,7 @@ package harness
 import (
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -39,7 +39,7 @@ func StartBalancer(t testing.TB, nodes ...*Server) *Balancer {
 		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.Host = r.In.Host },
 		Transport:     b,
 		FlushInterval: -1,
-		ErrorLog:      log.New(discard{}, "", 0), // nodes are killed on purpose
+		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo), // nodes are killed on purpose
 	})
 	t.Cleanup(func() {
 		server.CloseClientConnections()
@@ -78,8 +78,3 @@ func (b *Balancer) Behind(s *Server) *Server {
 	seen.Addr, seen.Host, seen.Endpoint, seen.transport = b.Addr, b.Host, b.Endpoint, &http.Transport{MaxIdleConnsPerHost: 256}
 	return &seen
 }
-
-// discard is where the proxy's complaints go.
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }

@@ -101,7 +101,7 @@ func Start(t testing.TB, o Options) *Server {
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.readCredentials(t)
+	s.ReadCredentials(t)
 	return s
 }
 
@@ -355,7 +355,9 @@ func (s *Server) SettledFiles(t testing.TB, goal int) int {
 	return last
 }
 
-func (s *Server) readCredentials(t testing.TB) {
+// ReadCredentials takes the root key from what the first start wrote; Start does it by
+// itself.
+func (s *Server) ReadCredentials(t testing.TB) {
 	t.Helper()
 	var b []byte
 	err := s.in.Do(func() (err error) {

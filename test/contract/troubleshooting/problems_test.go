@@ -1,13 +1,13 @@
 package troubleshooting
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,10 +34,10 @@ var problems = []problem{
 		return failing(t, w.apart(t), "docker", "login", "--username", "AWS", "--password", "secret", w.Host)
 	}},
 	{"Your authorization token has expired. Reauthenticate and try again.", "a token lives 12 hours, or as long as the account's setting says", oldToken},
-	{"error getting credentials - err: exec: \"docker-credential-missing\": executable file not found in $PATH", "docker's configuration names a helper that is not installed", func(t *testing.T, w *world) string {
+	{"error storing credentials - err: exec: \"docker-credential-missing\": executable file not found in $PATH", "docker's configuration names a helper that is not installed", func(t *testing.T, w *world) string {
 		b := w.apart(t)
 		b.Write(".docker/config.json", []byte(`{"credsStore":"missing"}`))
-		return failing(t, b, "docker", "pull", w.Host+"/app:v1")
+		return failing(t, b, "docker", "login", "--username", "AWS", "--password", w.Password(t), w.Host)
 	}},
 	{"WARNING: Error loading config file: ...", "docker's configuration is no JSON, so that docker does not see its logins", func(t *testing.T, w *world) string {
 		b := w.apart(t)
@@ -67,15 +67,13 @@ var problems = []problem{
 		return failing(t, w.docker, "docker", "push", w.Host+"/fixed:v1")
 	}},
 	{"toomanyrequests: Rate exceeded", "the account's request rate is used up", func(t *testing.T, w *world) string {
+		s := harness.Start(t, harness.Options{Namespace: w.inside, Config: impatient})
+		s.CreateRepository(t, "app")
 		b := w.apart(t)
-		w.login(t, b, w.Password(t), w.Host)
-		return rateLimited(t, w, "GetDownloadUrlForLayer", func() string {
-			crane := w.box(t, "crane")
-			crane.Write(".docker/config.json", b.Read(".docker", "config.json"))
-			stdout, stderr, _ := crane.Try("", "crane", "pull", w.Host+"/app:v1", crane.Path("image.tar")) // it may pass when it tries again
-			_, more, _ := crane.Try("", "crane", "--verbose", "pull", w.Host+"/app:v1", crane.Path("image.tar"))
-			return strings.ToLower(stdout + stderr + more)[:0] + stdout + stderr + more
-		})
+		w.login(t, b, s.Password(t), s.Host)
+		b.Run("docker", "tag", "many", s.Host+"/app:v1")
+		berth(t, s, "quota", "set", "rate:InitiateLayerUpload", "1")
+		return failing(t, b, "docker", "push", s.Host+"/app:v1")
 	}},
 	{"filesystem layer verification failed for digest sha256:...", "the layer's bytes changed on their way, in a proxy or on a bad link", func(t *testing.T, w *world) string {
 		host := w.proxy(t, func(p *httputil.ReverseProxy) {
@@ -94,14 +92,13 @@ var problems = []problem{
 		return failing(t, w.docker, "docker", "pull", host+"/app:flipped")
 	}},
 	{"no space left on device", "the client's disk is full", func(t *testing.T, w *world) string {
-		root := w.docker.Run("docker", "info", "--format", "{{.DockerRootDir}}")
 		full := w.box(t, "crane")
 		w.inside.Tmpfs(t, full.Path("small"), "64k")
 		w.Registry(t).PushImage(t, "app", "large", 11, 1_000_000)
 		full.Feed(w.Password(t), "crane", "auth", "login", "--username", "AWS", "--password-stdin", w.Host)
 		out := failing(t, full, "crane", "pull", w.Host+"/app:large", full.Path("small", "image.tar"))
 		if err := w.inside.Do(func() error { return unix.Unmount(full.Path("small"), 0) }); err != nil {
-			t.Errorf("%v (%s)", err, filepath.Base(root))
+			t.Error(err)
 		}
 		return out
 	}},
@@ -113,7 +110,7 @@ var problems = []problem{
 	}},
 	{"x509: certificate signed by unknown authority", "the client does not trust the authority of the server's certificate", func(t *testing.T, w *world) string {
 		s := harness.Start(t, harness.Options{Namespace: w.inside, TLS: harness.NewCertificate(t, other)})
-		return failing(t, w.apart(t), "docker", "login", "--username", "AWS", "--password", s.Password(t), strings.Replace(s.Host, "localhost", other, 1))
+		return failing(t, w.box(t, "crane"), "crane", "ls", strings.Replace(s.Host, "localhost", other, 1)+"/app")
 	}},
 	{"x509: certificate is valid for ..., not ...", "the certificate is for other names than the one that the client uses", func(t *testing.T, w *world) string {
 		c := harness.NewCertificate(t, "elsewhere.example")
@@ -125,8 +122,8 @@ var problems = []problem{
 		return failing(t, w.box(t, "crane"), "crane", "ls", strings.Replace(w.Host, "localhost", other, 1)+"/app")
 	}},
 	{"net/http: TLS handshake timeout", "something takes the connection and does not answer: a firewall, a proxy, an overloaded machine", func(t *testing.T, w *world) string {
-		host := w.silent(t)
-		return failing(t, w.apart(t), "docker", "login", "--username", "AWS", "--password", "x", strings.Replace(host, "localhost", other, 1))
+		host := strings.Replace(w.silent(t), "localhost", other, 1)
+		return failing(t, w.box(t, "skopeo"), "skopeo", "list-tags", "docker://"+host+"/app")
 	}},
 	{"413 Request Entity Too Large", "a proxy in front bounds the size of bodies", func(t *testing.T, w *world) string {
 		host := w.proxy(t, nil)
@@ -157,12 +154,36 @@ var problems = []problem{
 		return w.cli(t, w.Endpoint, w.root())("ecr", "list-images", "--repository-name", "missing")
 	}},
 	{"(ThrottlingException) ... Rate exceeded", "the account's request rate is used up", func(t *testing.T, w *world) string {
-		return rateLimited(t, w, "ListTagsForResource", func() string {
-			cli := w.box(t, "aws")
-			cli.With("AWS_ACCESS_KEY_ID="+w.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+w.SecretAccessKey, "AWS_REGION="+w.Region, "AWS_MAX_ATTEMPTS=1")
-			stdout, stderr, _ := cli.Try("", "aws", "--endpoint-url", w.Endpoint, "ecr", "list-tags-for-resource", "--resource-arn", "arn:aws:ecr:"+w.Region+":"+w.Account+":repository/app") // it may be admitted
-			return stdout + stderr
-		})
+		s := harness.Start(t, harness.Options{Namespace: w.inside})
+		s.CreateRepository(t, "app")
+		berth(t, s, "quota", "set", "rate:ListTagsForResource", "1")
+		config := s.Config()
+		used := ecr.NewFromConfig(config)
+		arn := aws.String("arn:aws:ecr:" + s.Region + ":" + s.Account + ":repository/app")
+		b := w.box(t, "bash", "aws")
+		b.With("AWS_ACCESS_KEY_ID="+s.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+s.SecretAccessKey, "AWS_REGION="+s.Region, "AWS_MAX_ATTEMPTS=1")
+		// The CLI takes longer to start than the rate needs to recover: somebody else uses
+		// it up meanwhile.
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for ctx.Err() == nil {
+				_, _ = used.ListTagsForResource(ctx, &ecr.ListTagsForResourceInput{ResourceArn: arn}) // refused as a rule
+			}
+		}()
+		defer func() {
+			stop()
+			<-done
+		}()
+		out := ""
+		for range 40 {
+			stdout, stderr, err := b.Try("", "aws", "--endpoint-url", s.Endpoint, "ecr", "list-tags-for-resource", "--resource-arn", *arn)
+			if out = stdout + stderr; err != nil {
+				break
+			}
+		}
+		return out
 	}},
 	{"(LimitExceeded) ... Cannot exceed quota for AccessKeysPerUser: 2", "the user has two access keys already; the secret of an old one cannot be shown again", func(t *testing.T, w *world) string {
 		w.user(t, "keys", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"ecr:*","Resource":"*"}}`)
@@ -198,25 +219,15 @@ var problems = []problem{
 	}},
 }
 
-// rateLimited gives an action one request a second, asks until the rate is used up,
-// and takes the rate away.
-func rateLimited(t *testing.T, w *world, action string, ask func() string) string {
+// impatient refuses registry clients at once when their rate is used up.
+const impatient = "quota: {patience: 0s}\n"
+
+// berth runs a command on a server.
+func berth(t *testing.T, s *harness.Server, args ...string) {
 	t.Helper()
-	berth := func(args ...string) {
-		t.Helper()
-		if out, err := w.Command(t.Context(), append(args, "--data", w.Data)...).CombinedOutput(); err != nil {
-			t.Fatalf("berth %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
+	if out, err := s.Command(t.Context(), append(args, "--data", s.Data)...).CombinedOutput(); err != nil {
+		t.Fatalf("berth %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
-	berth("quota", "set", "rate:"+action, "1")
-	defer berth("quota", "unset", "rate:"+action)
-	out := ""
-	for range 40 {
-		if out = ask(); strings.Contains(out, "Rate exceeded") {
-			break
-		}
-	}
-	return out
 }
 
 // flip changes one byte.

@@ -48,7 +48,7 @@ const other = "registry.example"
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{inside: harness.NewNamespace(t, true)}
-	w.Server = harness.Start(t, harness.Options{Namespace: w.inside, Config: "quota: {patience: 0s}\n"})
+	w.Server = harness.Start(t, harness.Options{Namespace: w.inside})
 	_, port, err := net.SplitHostPort(w.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +63,11 @@ func newWorld(t *testing.T) *world {
 	w.docker.Write("ctx/Dockerfile", []byte("FROM scratch\nCOPY file /file\n"))
 	w.docker.Write("ctx/file", harness.Random(1, 200_000))
 	w.docker.Run("docker", "build", "-t", "image", "ctx")
+	w.docker.Write("many/Dockerfile", []byte("FROM scratch\nCOPY one /1\nCOPY two /2\nCOPY three /3\nCOPY four /4\n"))
+	for i, name := range []string{"one", "two", "three", "four"} {
+		w.docker.Write("many/"+name, harness.Random(uint64(20+i), 30_000))
+	}
+	w.docker.Run("docker", "build", "-t", "many", "many")
 	w.tag(w.Host + "/app:v1")
 	w.docker.Run("docker", "push", w.Host+"/app:v1")
 	w.poor = w.user(t, "poor", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["ecr:GetAuthorizationToken","ecr:CreateRepositoryCreationTemplate"],"Resource":"*"}}`)

@@ -28,8 +28,8 @@ const (
 	measurers = 16
 )
 
-// ErrNamed: a row of garbage and a row of blob name the same object. The rules
-// of domain/layer exclude it; if it happens all the same, the bytes stay.
+// ErrNamed says that a row of garbage and a row of blob name the same
+// object. The rules of domain/layer exclude it; if it happens all the same, the bytes stay.
 var ErrNamed = errors.New("layer: an object in the garbage belongs to a blob")
 
 // rubbish is a row of garbage.
