@@ -49,7 +49,7 @@ var bans = []ban{
 	{imported: "database/sql", except: []string{"internal/infra/sqldb"}, why: "only sqldb knows about connections and transactions; everyone else uses View and Update"},
 	{imported: "github.com/jackc/pgx", except: []string{"internal/infra/sqldb"}, why: "no package but sqldb knows which database it stands on"},
 	{imported: "modernc.org/sqlite", except: []string{"internal/infra/sqldb"}, why: "no package but sqldb knows which database it stands on"},
-	{imported: module + "/internal/config", except: []string{"internal/app", "cmd"}, why: "configuration is resolved once and stays at the top; below, constructors take what they need"},
+	{imported: module + "/internal/config", except: []string{"internal/app", "cmd", "tools/queries"}, why: "configuration is resolved once and stays at the top; below, constructors take what they need; tools/queries runs the whole program"},
 	{imported: "testing", why: "test support belongs into a package whose name ends in test"},
 	{imported: "log", why: "logging is a *slog.Logger that is handed in"},
 	{imported: "unsafe", why: "nothing here is worth it"},

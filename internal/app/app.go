@@ -6,6 +6,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -189,6 +190,7 @@ func (a *App) buildServices() (err error) {
 		Durable: a.durable, Volatile: a.volatile, Store: a.store, Archive: a.archive, Repositories: a.repositories,
 		Clock: a.clk, Log: a.log, Quotas: a.quotas, Jobs: a.queue,
 		Grace: time.Duration(a.cfg.LayerGrace), UploadLife: time.Duration(a.cfg.UploadLife),
+		ReconcileRound: cmp.Or(time.Duration(a.cfg.ReconcileRound), -1),
 		DurableSuspend: a.cfg.Blobs.Remote(), Redirects: a.cfg.Blobs.S3.PublicEndpoint != "",
 	})
 	seed, err := a.keys.Derive("schema 1 manifest signatures", manifest.SignerSeedSize)

@@ -58,6 +58,10 @@ func (a *App) buildHandler() (http.Handler, error) {
 	downloads := ecrAPI.Downloads(a.log)
 	return a.observe.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
+		if a.draining.Load() {
+			// Announced, so that no proxy sends a request on a connection that ends.
+			w.Header().Set("Connection", "close")
+		}
 		switch {
 		case path == "/healthz":
 			a.health(w, r)

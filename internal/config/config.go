@@ -76,6 +76,9 @@ type Config struct {
 	DrainDelay Duration `yaml:"drain_delay"`
 	// LayerGrace is how long a layer stays that no image refers to.
 	LayerGrace Duration `yaml:"layer_grace"`
+	// ReconcileRound is the time in which the stores are compared once with what the
+	// database names; 0 never does.
+	ReconcileRound Duration `yaml:"reconcile_round"`
 	// UploadLife is how long an upload may rest before it is given up.
 	UploadLife Duration `yaml:"upload_life"`
 	// LifecycleDelay is how long after a change of its images, or of the policy
@@ -231,6 +234,7 @@ func Default() Config {
 		Quota:          Quota{Rates: "off", Patience: Duration(5 * time.Second)},
 		DrainTimeout:   Duration(30 * time.Second),
 		LayerGrace:     Duration(24 * time.Hour),
+		ReconcileRound: Duration(7 * 24 * time.Hour),
 		UploadLife:     Duration(24 * time.Hour),
 		LifecycleDelay: Duration(time.Minute),
 		AuditRetention: Duration(90 * 24 * time.Hour),
@@ -421,6 +425,9 @@ func (c *Config) Validate() error {
 		if n < 1 {
 			say("limits.%s: has to be at least 1", what)
 		}
+	}
+	if c.ReconcileRound != 0 && c.ReconcileRound < Duration(time.Hour) {
+		say("reconcile_round: has to be at least 1h, or 0s to switch it off")
 	}
 	if c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay {
 		say("drain_delay: has to be between 0s and %s", time.Duration(maxDrainDelay))

@@ -3,7 +3,7 @@
 -- keep to them. Nothing here is random, so that every load is the same.
 
 -- 10,000 repositories: one of 100,000 images, one of 10,000, a thousand of 689,
--- the rest of 9 or 49; a million and 18 images in all.
+-- one of 27, the rest of 9 or 49; a million images in all.
 INSERT INTO registry (account_id, region, repositories, created_at) VALUES ('000000000000', 'us-east-1', 10000, 1760000000000000)
 ON CONFLICT (account_id, region) DO UPDATE SET repositories = 10000
 ;
@@ -11,7 +11,7 @@ INSERT INTO repository (id, account_id, region, name, created_at, tag_mutability
 SELECT k, '000000000000', 'us-east-1',
     CASE k WHEN 1 THEN 'platform/monorepo' WHEN 2 THEN 'platform/nightly' ELSE 'team-' || lpad((k % 200)::text, 3, '0') || '/service-' || lpad(k::text, 5, '0') END,
     1760000000000000 + k, 'MUTABLE', '', FALSE, 'AES256', '', '', ''::bytea,
-    CASE WHEN k = 1 THEN 100000 WHEN k = 2 THEN 10000 WHEN k % 10 = 9 THEN 689 WHEN k % 10 >= 6 THEN 49 ELSE 9 END
+    CASE WHEN k = 1 THEN 100000 WHEN k = 2 THEN 10000 WHEN k = 3 THEN 27 WHEN k % 10 = 9 THEN 689 WHEN k % 10 >= 6 THEN 49 ELSE 9 END
 FROM generate_series(1, 10000) AS k
 ;
 INSERT INTO repository_tag (repository_id, tag_key, tag_value)
@@ -38,7 +38,7 @@ FROM (
 ORDER BY n
 ;
 INSERT INTO manifest (image_id, body)
-SELECT n, convert_to(repeat('manifest ', 20) || n, 'UTF8') FROM generate_series(1, 1000018) AS n
+SELECT n, convert_to(repeat('manifest ', 20) || n, 'UTF8') FROM generate_series(1, 1000000) AS n
 ;
 INSERT INTO image_tag (repository_id, tag, image_id, updated_at)
 SELECT repository_id, t, id, pushed_at
@@ -68,7 +68,7 @@ INSERT INTO image_translation (repository_id, digest, image_id, media_type, tag)
 SELECT repository_id, 'sha256:' || md5('docker ' || id) || md5(id || ' docker'), id, 'application/vnd.docker.distribution.manifest.v2+json', '' FROM image
 ;
 INSERT INTO image_pull (image_id, pulled_at)
-SELECT n, 1770000000000000 FROM generate_series(1, 1000018, 2) AS n
+SELECT n, 1770000000000000 FROM generate_series(1, 1000000, 2) AS n
 ;
 INSERT INTO event (id, account_id, region, kind, occurred_at, detail)
 SELECT n, '000000000000', 'us-east-1', 'image.pushed', 1760000000000000 + n, '{}' FROM generate_series(1, 100000) AS n

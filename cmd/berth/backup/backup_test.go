@@ -96,7 +96,7 @@ func TestCommands(t *testing.T) {
 	}
 	ok("removed 1 snapshots", "backup", "prune", dir, "--keep", "1")
 	refused("no snapshot "+made.ID, "restore", dir, "--data", to+"3", "-q", "--snapshot", made.ID)
-	refused("at least one", "backup", dir, "--data", data, "--prune", "-1")
+	refused("at least one", "backup", dir, "--data", data, "--prune=-1")
 	refused("not a backup directory", "backup", "list", data)
 	refused("no server is running", "backup", "hold", "--for", "1h", "--data", data)
 	refused("no server is running", "backup", "release", "x", "--data", data)

@@ -9,10 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/blobstore/memory"
+	"github.com/berth-registry/berth/internal/infra/blobstore/s3"
+	"github.com/berth-registry/berth/internal/infra/blobstore/s3/s3test"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
@@ -123,3 +127,46 @@ func (w *world) fill(repos []repository.Repository, n int, referenced bool, stor
 }
 
 func nameOf(i int) name.Repository { return name.Repository(fmt.Sprintf("bench%d", i)) }
+
+// BenchmarkCollectS3 is the same on PostgreSQL with real objects in a bucket, in
+// the batches that are deleted together.
+func BenchmarkCollectS3(b *testing.B) {
+	server := s3test.Start(b)
+	bucket, err := s3.New(b.Context(), s3.Config{
+		Bucket: server.Bucket(b), Endpoint: server.Endpoint, Region: server.Region, PathStyle: true, AccessKeyID: server.AccessKey, SecretAccessKey: server.SecretKey,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = bucket.Close() }() // only connections
+	url := sqldbtest.PostgresURL(b)
+	w := newWorld(b, sqldbtest.OpenPostgres(b, url), sqldbtest.OpenPostgres(b, url), bucket)
+	s := w.node()
+	known := &askable{sizes: map[string]int64{}}
+	w.fill([]repository.Repository{w.repo("app", "")}, b.N, false, known)
+	var writing errgroup.Group
+	writing.SetLimit(16)
+	for key := range known.sizes {
+		writing.Go(func() error {
+			o, err := bucket.Create(context.Background(), key, blobstore.Placement{})
+			if err == nil {
+				_, err = o.Write(make([]byte, 1000))
+			}
+			if err == nil {
+				_, err = o.Commit(context.Background())
+			}
+			return err
+		})
+	}
+	w.must(writing.Wait())
+	w.clock.Advance(25 * time.Hour)
+	b.ResetTimer()
+	began := time.Now()
+	got, err := s.Collect(context.Background())
+	took := time.Since(began).Seconds()
+	w.must(err)
+	if got.Objects != int64(b.N) || got.Freed != 1000*int64(b.N) {
+		b.Fatalf("collected %+v", got)
+	}
+	b.ReportMetric(float64(got.Objects)/took, "deletions/s")
+}

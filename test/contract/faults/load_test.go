@@ -25,7 +25,7 @@ const (
 	// real clients wait: the load is there to be disturbed, not to fill the
 	// machine.
 	pause = 50 * time.Millisecond
-	// patience is how long a client waits for an answer where a fault has no
+	// patience is how long a client waits for the end of a push or pull where a fault has no
 	// patience of its own: longer than the server waits for anything here.
 	patience = 2 * time.Minute
 	// limit bounds the wait for something that has to happen.
@@ -51,6 +51,7 @@ type load struct {
 	work     sync.WaitGroup
 
 	mu           sync.Mutex
+	wait         time.Duration     // for the end of one push or pull
 	acknowledged map[string]string // tag to digest
 	tags         []string
 	seen         map[string]int    // "push: 500" to how often
@@ -78,10 +79,9 @@ type progress struct {
 
 // startLoad starts the clients. wait is how long they wait for an answer.
 func startLoad(ctx context.Context, registry *harness.Registry, repo string, seed uint64, wait time.Duration) *load {
-	registry.HTTP.Timeout = wait
 	l := &load{
 		registry: registry, repo: repo, seed: seed, stop: make(chan struct{}),
-		acknowledged: map[string]string{}, seen: map[string]int{}, example: map[string]string{},
+		acknowledged: map[string]string{}, seen: map[string]int{}, example: map[string]string{}, wait: wait,
 	}
 	for i := range clients {
 		l.work.Go(func() { l.client(ctx, i) })
@@ -91,13 +91,13 @@ func startLoad(ctx context.Context, registry *harness.Registry, repo string, see
 
 func (l *load) client(ctx context.Context, id int) {
 	rnd := rand.New(rand.NewPCG(l.seed, uint64(id)))
-	for n := 0; l.wait(ctx); n++ {
+	for n := 0; l.next(ctx); n++ {
 		l.mu.Lock()
 		phase := l.phase
 		l.mu.Unlock()
 		m := l.image(rnd, id, n)
-		for !l.try(ctx, "push", func() error { return l.push(ctx, m) }) {
-			if !l.wait(ctx) {
+		for !l.try(ctx, "push", func(ctx context.Context) error { return l.push(ctx, m) }) {
+			if !l.next(ctx) {
 				return
 			}
 		}
@@ -107,8 +107,8 @@ func (l *load) client(ctx context.Context, id int) {
 		tag := l.tags[rnd.IntN(len(l.tags))]
 		digest := l.acknowledged[tag]
 		l.mu.Unlock()
-		for !l.try(ctx, "pull", func() error { return l.pull(ctx, tag, digest) }) {
-			if !l.wait(ctx) {
+		for !l.try(ctx, "pull", func(ctx context.Context) error { return l.pull(ctx, tag, digest) }) {
+			if !l.next(ctx) {
 				return
 			}
 		}
@@ -120,8 +120,8 @@ func (l *load) client(ctx context.Context, id int) {
 	}
 }
 
-// wait pauses and says whether to go on.
-func (l *load) wait(ctx context.Context) bool {
+// next pauses and says whether to go on.
+func (l *load) next(ctx context.Context) bool {
 	t := time.NewTimer(pause)
 	defer t.Stop()
 	select {
@@ -135,9 +135,13 @@ func (l *load) wait(ctx context.Context) bool {
 }
 
 // try does something once, notes how it went, and says whether it worked.
-func (l *load) try(ctx context.Context, what string, do func() error) bool {
+func (l *load) try(ctx context.Context, what string, do func(context.Context) error) bool {
+	l.mu.Lock()
+	bounded, cancel := context.WithTimeout(ctx, l.wait)
+	l.mu.Unlock()
+	defer cancel()
 	began := time.Now()
-	err := do()
+	err := do(bounded)
 	took := time.Since(began)
 	if err != nil && ctx.Err() != nil {
 		return false // the test is over
@@ -176,7 +180,7 @@ func (l *load) image(rnd *rand.Rand, id, n int) *image {
 	if n%everyNth == id%everyNth {
 		sizes = []int{6<<20 + rnd.IntN(6<<20)}
 	}
-	m := &image{tag: fmt.Sprintf("c%d-%d", id, n)}
+	m := &image{tag: fmt.Sprintf("r%d-c%d-%d", l.seed, id, n)}
 	manifest := harness.Manifest{SchemaVersion: 2, MediaType: harness.OCIImage}
 	add := func(mediaType string, b []byte) harness.Descriptor {
 		m.blobs = append(m.blobs, b)
@@ -298,6 +302,7 @@ func (l *load) recovered(t *testing.T) {
 	t.Helper()
 	l.mu.Lock()
 	l.phase++
+	l.wait = patience
 	l.cycles = [clients]int{}
 	l.mu.Unlock()
 	eventually(t, "every client pushes and pulls as before", func() bool {

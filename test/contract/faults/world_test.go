@@ -51,13 +51,12 @@ func (w *world) run(t *testing.T, n int, f fault) {
 	if f.patience > 0 {
 		wait = f.patience
 	}
-	l := startLoad(t.Context(), w.Registry(t), repo, uint64(n), wait)
+	l := startLoad(t.Context(), w.Registry(t), repo, uint64(10*n), wait)
 	defer l.finish()
 	eventually(t, "every client has begun", func() bool { return l.images() >= clients })
 	began := time.Now()
 	f.produce(t, w, l)
 	over := time.Now()
-	l.registry.HTTP.Timeout = patience
 	l.recovered(t)
 	l.finish()
 	t.Logf("the fault took %s, and after %s more all worked again; the slowest push or pull took %s, %d uploads went on; clients saw %s",

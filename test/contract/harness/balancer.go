@@ -8,20 +8,23 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // Balancer is a plain round-robin proxy in front of nodes: each request goes to
-// the next one, whoever sent it. A node that takes no connection is passed over,
-// as every balancer does; nothing else is tried again.
+// the next one, whoever sent it. It asks each node ten times a second whether it
+// is ready, and passes over those that say no or take no connection, as every
+// balancer does; nothing else is tried again.
 type Balancer struct {
 	// Addr is its address, Host the same with the name localhost, Endpoint
 	// http://Host.
 	Addr, Host, Endpoint string
 
 	nodes     []string
+	ready     []atomic.Bool
 	next      atomic.Uint64
 	transport *http.Transport
 }
@@ -35,6 +38,13 @@ func StartBalancer(t testing.TB, nodes ...*Server) *Balancer {
 	for _, n := range nodes {
 		b.nodes = append(b.nodes, n.Addr)
 	}
+	b.ready = make([]atomic.Bool, len(nodes))
+	stop := make(chan struct{})
+	var looking sync.WaitGroup
+	for i := range nodes {
+		b.ready[i].Store(true)
+		looking.Go(func() { b.look(i, stop) })
+	}
 	server := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.Host = r.In.Host },
 		Transport:     b,
@@ -42,6 +52,8 @@ func StartBalancer(t testing.TB, nodes ...*Server) *Balancer {
 		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo), // nodes are killed on purpose
 	})
 	t.Cleanup(func() {
+		close(stop)
+		looking.Wait()
 		server.CloseClientConnections()
 		server.Close()
 		b.transport.CloseIdleConnections()
@@ -56,12 +68,33 @@ func StartBalancer(t testing.TB, nodes ...*Server) *Balancer {
 	return b
 }
 
-// RoundTrip sends a request to the next node that takes connections.
+// look asks a node again and again whether it is ready.
+func (b *Balancer) look(i int, stop chan struct{}) {
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+		answer, err := client.Get("http://" + b.nodes[i] + "/readyz")
+		if err == nil {
+			_ = answer.Body.Close() // the status is all
+		}
+		b.ready[i].Store(err == nil && answer.StatusCode == http.StatusOK)
+	}
+}
+
+// RoundTrip sends a request to the next node that is ready and takes connections,
+// or to one that is not where none is.
 func (b *Balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	var all []error
-	for range b.nodes {
-		node := b.nodes[b.next.Add(1)%uint64(len(b.nodes))]
-		r.URL.Scheme, r.URL.Host = "http", node
+	for try := range 2 * len(b.nodes) {
+		i := b.next.Add(1) % uint64(len(b.nodes))
+		if try < len(b.nodes) && !b.ready[i].Load() {
+			continue
+		}
+		r.URL.Scheme, r.URL.Host = "http", b.nodes[i]
 		answer, err := b.transport.RoundTrip(r)
 		var op *net.OpError
 		if err == nil || !errors.As(err, &op) || op.Op != "dial" {

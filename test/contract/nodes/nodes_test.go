@@ -222,7 +222,7 @@ func TestOnce(t *testing.T) {
 // TestRollingRestart: each node is stopped and started again, twice, while
 // clients work through the balancer; none of their operations fails.
 func TestRollingRestart(t *testing.T) {
-	d := start(t, harness.Options{Config: "drain_timeout: 20s\n"})
+	d := start(t, harness.Options{Config: "drain_timeout: 20s\ndrain_delay: 2s\n"})
 	d.seen.CreateRepository(t, "rolling/docker", "rolling/crane")
 	b := harness.NewBox(t, "docker", "crane")
 	harness.StartDocker(t, b)

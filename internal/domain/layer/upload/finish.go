@@ -47,7 +47,7 @@ func (in *Received) NotFound() error { return notFound(in.session.repository, in
 // Finish closes the row, for ever, and then makes the object durable. Only a
 // failure to do so opens the row again, at the state that it had before: no
 // later one was ever used. A crash in between costs the client this upload.
-// errs.StorageFull, errs.KeyFailure; errs.UploadBusy when the lease was lost,
+// errs.StorageFull, errs.KeyFailure; errs.Unavailable when the lease was lost,
 // errs.UploadNotFound when the bytes were.
 func (in *Received) Finish(ctx context.Context) (blobstore.Object, error) {
 	s, ses := in.service, in.session

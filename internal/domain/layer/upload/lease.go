@@ -289,7 +289,12 @@ func (s *Service) release(ctx context.Context, ses *session) {
 
 // stopped is the failure of a request that was told to stop.
 func stopped(ses *session, cause error) error {
-	if errors.Is(cause, errSuperseded) || errors.Is(cause, errLeaseLost) {
+	if errors.Is(cause, errLeaseLost) {
+		// The database was away for longer than a lease, or lost the row: nothing that
+		// the client did, and clients that give up at a conflict try this again.
+		return errs.Wrap(cause, errs.Unavailable, "The registry has lost its hold on the upload with id '%s'. Ask for the upload's status and go on from there, or begin it anew.", ses.id)
+	}
+	if errors.Is(cause, errSuperseded) {
 		return errs.Wrap(cause, errs.UploadBusy, "Another request has taken over the upload with id '%s'. Ask for the upload's status and go on from there.", ses.id)
 	}
 	return errs.Wrap(cause, errs.UploadInterrupted, "The request for the upload with id '%s' broke off. Ask for the upload's status and go on from there.", ses.id)
