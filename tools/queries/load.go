@@ -25,7 +25,7 @@ const (
 	rootSecret = "queries/secret+queries"
 )
 
-// lateWaits is how long the program waits before it runs a lifecycle policy after a
+// lifecycleDelay is how long the program waits before it runs a lifecycle policy after a
 // change; the clock is moved past it.
 const lifecycleDelay = time.Minute
 
@@ -35,6 +35,7 @@ func (s settings) start(ctx context.Context, clk clock.Clock, parameters string)
 	cfg.Data = s.data
 	cfg.Database.URL = s.database + parameters
 	cfg.Blobs.Encryption = "none" // the manifests that load.sql makes are not sealed either
+	cfg.Limits.ImagesPerRepository, cfg.Limits.RepositoriesPerRegistry = 1_000_000, 1_000_000 // the preset ones are used up
 	cfg.LifecycleDelay = config.Duration(lifecycleDelay)
 	cfg.RootAccessKeyID, cfg.RootSecretAccessKey = rootKey, rootSecret
 	if err := cfg.Validate(); err != nil {

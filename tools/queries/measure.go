@@ -168,8 +168,8 @@ var arm = []string{
 	`UPDATE layer_review SET due_at = 1 WHERE due_at <= 4000000000000000 + 600 * ($1 + 1)`,
 	`INSERT INTO blob (id, account_id, region, key_id, digest, size, object_key, seal, created_at)
 		SELECT 1000000000 + n, '000000000000', 'us-east-1', '', 'sha256:' || md5('unused ' || n) || md5(n || ' unused'), 1, '000000000000/us-east-1/00/unused-' || n, ''::bytea, 1 FROM generate_series(100 * $1 + 1, 100 * $1 + 100) AS n`,
-	`INSERT INTO layer (repository_id, digest, blob_id, created_at) SELECT 1, digest, id, 1 FROM blob WHERE id > 1000000000 + 100 * $1`,
-	`INSERT INTO layer_review (repository_id, digest, blob_id, due_at) SELECT 1, digest, id, 1 FROM blob WHERE id > 1000000000 + 100 * $1`,
+	`INSERT INTO layer (repository_id, digest, blob_id, created_at) SELECT 1, digest, id, 1 FROM blob WHERE id > 1000000000 + 100 * $1 AND id <= 1000000100 + 100 * $1`,
+	`INSERT INTO layer_review (repository_id, digest, blob_id, due_at) SELECT 1, digest, id, 1 FROM blob WHERE id > 1000000000 + 100 * $1 AND id <= 1000000100 + 100 * $1`,
 }
 
 // backgroundWait bounds the wait for the background work of a pass.

@@ -38,12 +38,12 @@ func groups() []group {
 			{"ask for a layer that is there", false, func(ctx context.Context, c *client) error {
 				return c.get(ctx, http.MethodHead, "blobs/"+digest.FromBytes(c.layer).String())
 			}},
+			{"put a new image with a tag", false, func(ctx context.Context, c *client) error {
+				return c.pushManifest(ctx, "new", "tag-"+c.round, nil)
+			}},
 			{"mount a layer from another repository", false, func(ctx context.Context, c *client) error {
 				d := digest.FromBytes(c.layer).String()
 				return c.call(ctx, http.MethodPost, "/v2/"+nightly+"/blobs/uploads/?mount="+d+"&from="+big, http.StatusCreated, nil)
-			}},
-			{"put a new image with a tag", false, func(ctx context.Context, c *client) error {
-				return c.pushManifest(ctx, "new", "tag-"+c.round, nil)
 			}},
 			{"put the same image again", false, func(ctx context.Context, c *client) error {
 				return c.pushManifest(ctx, "new", "tag-"+c.round, nil)

@@ -456,11 +456,15 @@ func TestCut(t *testing.T) {
 	w := deployment(t, 200)
 	path := filepath.Join(t.TempDir(), "backups")
 	d := backupsAt(t, path)
-	for name, src := range map[string]*counted{
-		"an object":   {Source: w, until: 130},
-		"the keyring": {Source: w, keyring: errCut},
-		"the hold":    {Source: w, release: errCut},
+	for _, c := range []struct {
+		name string
+		src  *counted
+	}{
+		{"an object", &counted{Source: w, until: 130}}, // first: later ones find all objects there
+		{"the hold", &counted{Source: w, release: errCut}},
+		{"the keyring", &counted{Source: w, keyring: errCut}},
 	} {
+		name, src := c.name, c.src
 		if _, err := d.Make(t.Context(), src, "test", nil); !errors.Is(err, errCut) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -295,7 +295,7 @@ func TestFencing(t *testing.T) {
 			t.Errorf("got %+v", u)
 		}
 		_ = sender.Close() // the lost node comes to its end
-		w.wantCode(<-result, errs.UploadBusy)
+		w.wantCode(<-result, errs.Unavailable)
 		_, err = other.Complete(ctx, r, id, []name.Digest{name.SHA256(b)}, Unannounced(), nil, CompleteOptions{})
 		w.must(err)
 		w.holds(other, r, b)
@@ -340,7 +340,7 @@ func TestFencedRow(t *testing.T) {
 		_, err := other.Append(ctx, r, id, Unannounced(), bytes.NewReader(b[:500]))
 		w.must(err)
 		close(goOn)
-		w.wantCode(<-result, errs.UploadBusy)
+		w.wantCode(<-result, errs.Unavailable)
 		u, err := other.Status(ctx, r, id)
 		w.must(err)
 		if u.Received != 500 {

@@ -191,7 +191,8 @@ func (s *Service) Status(ctx context.Context, r repository.Repository, id string
 // upload as it was: errs.RangeInvalid or errs.LayerPartInvalid (see Chunk),
 // errs.LayerTooLarge, errs.LimitExceeded for too many parts, errs.StorageFull,
 // errs.KeyFailure, errs.UploadBusy when the other request does not end in time
-// or takes over, errs.UploadNotFound.
+// or takes over, errs.Unavailable when the database was away for too long to keep
+// hold of the upload, errs.UploadNotFound.
 //
 // When Append returns early, a Read of body may still be under way, in a
 // goroutine that ends with it.

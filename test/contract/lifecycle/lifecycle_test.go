@@ -105,7 +105,7 @@ func wait(t *testing.T, what string, ok func() bool) {
 // and its paginator.
 func TestPolicyAndPreview(t *testing.T) {
 	t.Parallel()
-	s := harness.Start(t, harness.Options{Config: soon})
+	s := harness.Start(t, harness.Options{Shape: harness.Embedded, Config: soon})
 	s.CreateRepository(t, "app")
 	api, ctx := s.ECR(), t.Context()
 	repo := aws.String("app")
