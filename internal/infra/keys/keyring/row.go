@@ -29,7 +29,8 @@ const MasterKeySize = 32
 // infoRow is HKDF's info for the key that seals the row.
 const infoRow = "berth keyring: in a database"
 
-// ErrMasterKey: the keyring in the database was sealed under another master key.
+// ErrMasterKey says that the keyring in the database was sealed under another
+// master key.
 var ErrMasterKey = errors.New("the master key does not open the keyring in the database: give this node the master key that the deployment's first node was started with")
 
 // row is a keyring in the one row of its table. The content is sealed by
