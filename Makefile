@@ -124,6 +124,11 @@ clients-long: ## real clients that take minutes to build: Helm
 	$(call header,Real clients that take minutes to build)
 	go test -count=1 -timeout 30m ./test/contract/clientslong
 
+.PHONY: queries
+queries: ## write docs/queries.md: the plans of all queries with a million images
+	scripts/queries.sh > docs/queries.md.new
+	mv docs/queries.md.new docs/queries.md
+
 .PHONY: big
 big: ## a layer of 10 GiB in and out, with the server's memory measured
 	$(call header,A layer of 10 GiB)

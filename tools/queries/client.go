@@ -30,7 +30,9 @@ type client struct {
 	location string
 	layer    []byte
 	image    digest.Digest
-	tokens   map[string]*string
+	// signature refers to image.
+	signature digest.Digest
+	tokens    map[string]*string
 }
 
 func keys(id, secret string) aws.CredentialsProviderFunc {
@@ -84,14 +86,15 @@ func (sdkClient) Do(r *http.Request) (*http.Response, error) {
 	return http.DefaultClient.Do(r)
 }
 
-// do sends a registry request, and fails for any other status than the one wanted.
-func (c *client) do(ctx context.Context, method, path string, want int, body []byte, header ...string) (*http.Response, []byte, error) {
+// do sends a registry request and returns the answer's header. It fails for any other
+// status than the one wanted.
+func (c *client) do(ctx context.Context, method, path string, want int, body []byte, header ...string) (http.Header, error) {
 	if i := strings.Index(path, "/v2/"); i > 0 { // a Location
 		path = path[i:]
 	}
 	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	r.Header.Set("Authorization", c.authorization)
 	for i := 0; i+1 < len(header); i += 2 {
@@ -99,7 +102,7 @@ func (c *client) do(ctx context.Context, method, path string, want int, body []b
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	content, err := io.ReadAll(answer.Body)
 	if closeErr := answer.Body.Close(); err == nil {
@@ -108,12 +111,12 @@ func (c *client) do(ctx context.Context, method, path string, want int, body []b
 	if err == nil && answer.StatusCode != want {
 		err = fmt.Errorf("%s %s: %s %s", method, path, answer.Status, content)
 	}
-	return answer, content, err
+	return answer.Header, err
 }
 
 // call is do for who needs only its error.
 func (c *client) call(ctx context.Context, method, path string, want int, body []byte, header ...string) error {
-	_, _, err := c.do(ctx, method, path, want, body, header...)
+	_, err := c.do(ctx, method, path, want, body, header...)
 	return err
 }
 
@@ -129,17 +132,17 @@ func (c *client) config() []byte {
 }
 
 func (c *client) start(ctx context.Context) error {
-	answer, _, err := c.do(ctx, http.MethodPost, "/v2/"+big+"/blobs/uploads/", http.StatusAccepted, nil)
+	header, err := c.do(ctx, http.MethodPost, "/v2/"+big+"/blobs/uploads/", http.StatusAccepted, nil)
 	if err == nil {
-		c.location = answer.Header.Get("Location")
+		c.location = header.Get("Location")
 	}
 	return err
 }
 
 func (c *client) patch(ctx context.Context) error {
-	answer, _, err := c.do(ctx, http.MethodPatch, c.location, http.StatusAccepted, c.layer, "Content-Type", "application/octet-stream")
+	header, err := c.do(ctx, http.MethodPatch, c.location, http.StatusAccepted, c.layer, "Content-Type", "application/octet-stream")
 	if err == nil {
-		c.location = answer.Header.Get("Location")
+		c.location = header.Get("Location")
 	}
 	return err
 }
@@ -183,6 +186,8 @@ func (c *client) pushManifest(ctx context.Context, note, reference string, refer
 	}
 	if refersTo == nil {
 		c.image = digest.FromBytes(body)
+	} else {
+		c.signature = digest.FromBytes(body)
 	}
 	return c.call(ctx, http.MethodPut, "/v2/"+big+"/manifests/"+reference, http.StatusCreated, body, "Content-Type", ocispec.MediaTypeImageManifest)
 }

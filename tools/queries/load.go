@@ -34,7 +34,7 @@ func (s settings) start(ctx context.Context, clk clock.Clock, parameters string)
 	cfg := config.Default()
 	cfg.Data = s.data
 	cfg.Database.URL = s.database + parameters
-	cfg.Blobs.Encryption = "none" // the manifests that load.sql makes are not sealed either
+	cfg.Blobs.Encryption = "none"                                                             // the manifests that load.sql makes are not sealed either
 	cfg.Limits.ImagesPerRepository, cfg.Limits.RepositoriesPerRegistry = 1_000_000, 1_000_000 // the preset ones are used up
 	cfg.LifecycleDelay = config.Duration(lifecycleDelay)
 	cfg.RootAccessKeyID, cfg.RootSecretAccessKey = rootKey, rootSecret

@@ -65,7 +65,7 @@ INSERT INTO image_child (image_id, digest, repository_id)
 SELECT id, 'sha256:' || md5('child ' || id) || md5(id || ' child'), repository_id FROM image WHERE id % 50 = 9
 ;
 INSERT INTO image_translation (repository_id, digest, image_id, media_type, tag)
-SELECT repository_id, 'sha256:' || md5('docker ' || id) || md5(id || ' docker'), id, 'application/vnd.docker.distribution.manifest.v2+json', '' FROM image
+SELECT repository_id, 'sha256:' || md5('docker ' || id) || md5(id || ' docker'), id, 'application/vnd.docker.distribution.manifest.v2+json', '' FROM image WHERE id % 10 = 3
 ;
 INSERT INTO image_pull (image_id, pulled_at)
 SELECT n, 1770000000000000 FROM generate_series(1, 1000000, 2) AS n
@@ -107,10 +107,13 @@ INSERT INTO upload (id, repository_id, region, object_key, closed, opened, recei
 SELECT 'upload-' || n, 1 + n % 10000, 'us-east-1', '000000000000/us-east-1/00/upload-' || n, FALSE, 0, 0, 0, 0, FALSE, FALSE, ''::bytea, ''::bytea, '', FALSE, '', 0, FALSE, 1, 4000000000000000 + n
 FROM generate_series(1, 20000) AS n
 ;
--- Two hundred users with two policies each.
+-- Two thousand users with two policies and a key each.
 INSERT INTO iam_entity (id, account_id, kind, name, name_key, path, created_at)
-SELECT 'AIDA' || lpad(n::text, 16, '0'), '000000000000', 'user', 'user-' || n, 'user-' || n, '/', 1 FROM generate_series(1, 200) AS n
+SELECT 'AIDA' || lpad(n::text, 16, '0'), '000000000000', 'user', 'user-' || n, 'user-' || n, '/', 1 FROM generate_series(1, 2000) AS n
+;
+INSERT INTO access_key (id, account_id, secret, enabled, created_at, user_id)
+SELECT 'AKIA' || lpad(n::text, 16, '0'), '000000000000', ''::bytea, TRUE, 1, 'AIDA' || lpad(n::text, 16, '0') FROM generate_series(1, 2000) AS n
 ;
 INSERT INTO iam_attachment (entity_id, policy_arn)
-SELECT 'AIDA' || lpad(n::text, 16, '0'), 'arn:aws:iam::aws:policy/' || p FROM generate_series(1, 200) AS n, unnest(ARRAY['AmazonEC2ContainerRegistryReadOnly', 'AmazonEC2ContainerRegistryPowerUser']) AS p
+SELECT 'AIDA' || lpad(n::text, 16, '0'), 'arn:aws:iam::aws:policy/' || p FROM generate_series(1, 2000) AS n, unnest(ARRAY['AmazonEC2ContainerRegistryReadOnly', 'AmazonEC2ContainerRegistryPowerUser']) AS p
 ;

@@ -114,6 +114,10 @@ func lists() []step {
 		{"ListImages, 1,000 after 20,000", true, func(ctx context.Context, c *client) error {
 			return c.listImages(ctx, "", "deep")
 		}},
+		{"ListImages of a repository of 689", true, func(ctx context.Context, c *client) error {
+			_, err := c.ecr.ListImages(ctx, &ecr.ListImagesInput{RepositoryName: text("team-009/service-05009"), MaxResults: number(1000)})
+			return err
+		}},
 		{"ListImages, tagged", true, func(ctx context.Context, c *client) error { return c.listImages(ctx, types.TagStatusTagged, "first") }},
 		{"ListImages, untagged", true, func(ctx context.Context, c *client) error {
 			return c.listImages(ctx, types.TagStatusUntagged, "first")
@@ -150,9 +154,9 @@ func lists() []step {
 
 func changes() []step {
 	return []step{
-		{"BatchDeleteImage of a tag and a digest", false, func(ctx context.Context, c *client) error {
+		{"BatchDeleteImage of two", false, func(ctx context.Context, c *client) error {
 			out, err := c.ecr.BatchDeleteImage(ctx, &ecr.BatchDeleteImageInput{RepositoryName: text(big), ImageIds: []types.ImageIdentifier{
-				{ImageTag: text("index-" + c.round)}, {ImageDigest: text(c.image.String())}}})
+				{ImageTag: text("index-" + c.round)}, {ImageDigest: text(c.signature.String())}}})
 			if err == nil && len(out.Failures) > 0 {
 				err = fmt.Errorf("%s", *out.Failures[0].FailureReason)
 			}

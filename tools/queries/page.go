@@ -163,7 +163,7 @@ func (r *report) sizes(b *bytes.Buffer) {
 // about is a number in words that do not change with a few rows.
 func about(n float64) string {
 	switch {
-	case n >= 1e6:
+	case n >= 950_000:
 		return fmt.Sprintf("%.1f million", n/1e6)
 	case n >= 10_000:
 		return fmt.Sprintf("%.0f,000", n/1000)
@@ -239,7 +239,7 @@ func (r *report) each(b *bytes.Buffer) {
 		}
 		var own, checks []string
 		for _, n := range o.order {
-			t := fmt.Sprintf("[%d](#s%d)", n, n)
+			t := fmt.Sprint(n)
 			if times := o.times[n]; times > 1 {
 				t += fmt.Sprintf("×%d", times)
 			}
@@ -249,15 +249,15 @@ func (r *report) each(b *bytes.Buffer) {
 				own = append(own, t)
 			}
 		}
-		line := strings.Join(own, " ")
+		line := strings.Join(own, ", ")
 		if line == "" {
 			line = "no statement"
 		}
 		if len(checks) > 0 {
-			line += "; foreign keys " + strings.Join(checks, " ")
+			line += "; foreign keys " + strings.Join(checks, ", ")
 		}
 		fmt.Fprintf(b, "- %s: %s\n", o.name, line)
-		if why, ok := accepted[o.name]; ok && len(o.faults) > 0 {
+		if why, ok := accepted[o.name]; ok {
 			fmt.Fprintf(b, "  %s\n", why)
 		}
 	}
@@ -266,7 +266,7 @@ func (r *report) each(b *bytes.Buffer) {
 func (r *report) catalogue(b *bytes.Buffer) {
 	fmt.Fprint(b, catalogueHead)
 	for _, q := range r.numbered {
-		fmt.Fprintf(b, "\n<a id=\"s%d\"></a>**%d** `%s`\n", q.number, q.number, q.sql)
+		fmt.Fprintf(b, "- **%d** `%s`\n", q.number, q.sql)
 		var lines []string
 		for _, p := range q.plans {
 			line := p.plan.short()
@@ -281,13 +281,13 @@ func (r *report) catalogue(b *bytes.Buffer) {
 				}
 			}
 			if p.fault != "" {
-				line += " — **not served by an index: " + p.fault + "**"
+				line += " — **" + p.fault + "**"
 			}
 			lines = append(lines, line)
 		}
 		slices.Sort(lines)
 		for _, l := range lines {
-			fmt.Fprintf(b, "- %s\n", l)
+			fmt.Fprintf(b, "  - %s\n", l)
 		}
 	}
 }

@@ -13,7 +13,9 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
 
-func TestMain(m *testing.M) { sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...)) }
+func TestMain(m *testing.M) {
+	sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...))
+}
 
 func TestRecordIsPartOfTheTransaction(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {

@@ -106,17 +106,20 @@ type ListQuery struct {
 	Limit int
 }
 
-// The queries of List, in the order of the images' numbers. The number of the
-// last image stands in them more often than the result needs, so that every
-// index is entered at that image.
+// The queries of List, in the order of the images' numbers: what stands before
+// the StatusFilter and what behind. The images of a page, of which each has an
+// entry at least, save the first that may have had all of them on the page before,
+// are found before their tags are looked for: joined at once, PostgreSQL may read
+// the tags of all repositories beside them.
 const (
-	listAny = `SELECT i.id, i.digest, COALESCE(t.tag, '') FROM image i LEFT JOIN image_tag t ON t.image_id = i.id AND t.image_id >= $2
-		WHERE i.repository_id = $1 AND i.id >= $2 AND (i.id > $2 OR t.tag > $3)`
-	listTagged = `SELECT i.id, i.digest, t.tag FROM image i JOIN image_tag t ON t.image_id = i.id AND t.image_id >= $2
-		WHERE i.repository_id = $1 AND i.tags > 0 AND i.id >= $2 AND (i.id > $2 OR t.tag > $3)`
+	listAny    = `SELECT p.id, p.digest, COALESCE(t.tag, '') FROM (SELECT i.id, i.digest FROM image i WHERE i.repository_id = $1 AND i.id >= $2`
+	anyOrder   = ` ORDER BY i.id LIMIT $4 + 1) p LEFT JOIN image_tag t ON t.image_id = p.id WHERE p.id > $2 OR t.tag > $3` + listOrder
+	listTagged = `SELECT p.id, p.digest, t.tag FROM (SELECT i.id, i.digest FROM image i WHERE i.repository_id = $1 AND i.tags > 0 AND i.id >= $2`
+	tagOrder   = ` ORDER BY i.id LIMIT $4 + 1) p JOIN image_tag t ON t.image_id = p.id WHERE p.id > $2 OR t.tag > $3` + listOrder
+
 	listUntagged = `SELECT i.id, i.digest, '' FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2`
 
-	listOrder     = ` ORDER BY i.id, t.tag LIMIT $4`
+	listOrder     = ` ORDER BY p.id, t.tag LIMIT $4`
 	describeOrder = ` ORDER BY i.id LIMIT $3`
 )
 
@@ -127,11 +130,11 @@ func (s *Service) List(ctx context.Context, r repository.Repository, q ListQuery
 	if err != nil {
 		return nil, "", err
 	}
-	query, order, args := listAny, listOrder, []any{r.ID, after.image, string(after.tag), q.Limit + 1}
+	query, order, args := listAny, anyOrder, []any{r.ID, after.image, string(after.tag), q.Limit + 1}
 	switch q.TagStatus {
 	case AnyTags:
 	case Tagged:
-		query = listTagged
+		query, order = listTagged, tagOrder
 	case Untagged:
 		query, order, args = listUntagged, describeOrder, []any{r.ID, after.image, q.Limit + 1}
 	}

@@ -13,19 +13,19 @@ import (
 func queries() map[string][]any {
 	const repo, id, text, limit = int64(1), int64(2), "x", 10
 	return map[string][]any{
-		imageByDigest:                                {repo, text},
-		imageByTag:                                   {repo, text},
-		translationByDigest:                          {repo, text},
-		translationOfImage:                           {repo, text, id},
-		listAny + listOrder:                          {repo, id, text, limit},
-		listTagged + listOrder:                       {repo, id, text, limit},
-		listUntagged + describeOrder:                 {repo, id, limit},
-		listTags:                                     {repo, text, limit},
-		describeAny + describeOrder:                  {repo, id, limit},
-		describeTagged + describeOrder:               {repo, id, limit},
-		describeUntagged + describeOrder:             {repo, id, limit},
-		referrers + referrersOrder:                   {repo, text, id, limit},
-		listAny + ActiveOnly.condition() + listOrder: {repo, id, text, limit},
+		imageByDigest:                               {repo, text},
+		imageByTag:                                  {repo, text},
+		translationByDigest:                         {repo, text},
+		translationOfImage:                          {repo, text, id},
+		listAny + anyOrder:                          {repo, id, text, limit},
+		listTagged + tagOrder:                       {repo, id, text, limit},
+		listUntagged + describeOrder:                {repo, id, limit},
+		listTags:                                    {repo, text, limit},
+		describeAny + describeOrder:                 {repo, id, limit},
+		describeTagged + describeOrder:              {repo, id, limit},
+		describeUntagged + describeOrder:            {repo, id, limit},
+		referrers + referrersOrder:                  {repo, text, id, limit},
+		listAny + ActiveOnly.condition() + anyOrder: {repo, id, text, limit},
 		describeAny + ActiveOnly.condition() + describeOrder:      {repo, id, limit},
 		describeAny + ArchivedOnly.condition() + describeOrder:    {repo, id, limit},
 		referrers + ActiveOnly.condition() + referrersOrder:       {repo, text, id, limit},
@@ -83,7 +83,10 @@ func TestQueriesUseIndexes(t *testing.T) {
 		}
 		for query, args := range queries() {
 			plan := explain(t, db, nil, "EXPLAIN QUERY PLAN ", query, args, 3)
-			if !usesPartialIndex(query, plan) || strings.Contains(plan, "SCAN") || strings.Contains(plan, "TEMP B-TREE") {
+			// The images of a page, p, are read one by one, and the tags of each are
+			// sorted for themselves.
+			rest := strings.NewReplacer("SCAN p\n", "", "USE TEMP B-TREE FOR LAST TERM OF ORDER BY", "").Replace(plan)
+			if !usesPartialIndex(query, plan) || strings.Contains(rest, "SCAN") || strings.Contains(rest, "TEMP B-TREE") {
 				t.Errorf("%s\n%s", query, plan)
 			}
 		}

@@ -26,7 +26,9 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
 
-func TestMain(m *testing.M) { sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...)) }
+func TestMain(m *testing.M) {
+	sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...))
+}
 
 var testRegistry = name.Registry{Account: "123456789012", Region: "eu-west-1"}
 

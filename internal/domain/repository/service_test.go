@@ -24,7 +24,9 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
 
-func TestMain(m *testing.M) { sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...)) }
+func TestMain(m *testing.M) {
+	sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...))
+}
 
 var (
 	reg   = name.Registry{Account: "111111111111", Region: "us-east-1"}

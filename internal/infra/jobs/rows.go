@@ -55,7 +55,9 @@ func findDue(ctx context.Context, tx *sqldb.Tx, kinds []string, now time.Time) (
 	var d due
 	for _, k := range kinds {
 		var any bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM job WHERE kind = $1 AND state = 0 AND run_at <= $2)`, k, now.UnixMicro()).Scan(&any); err != nil {
+		// The first in the order of the index: PostgreSQL would look for any other by
+		// reading the table, where many jobs wait for another day.
+		if err := tx.QueryRow(ctx, `SELECT COALESCE(min(run_at) <= $2, FALSE) FROM job WHERE kind = $1 AND state = 0`, k, now.UnixMicro()).Scan(&any); err != nil {
 			return due{}, err
 		}
 		if any {

@@ -34,6 +34,8 @@ type group struct {
 	test   string
 	env    []string
 	faults []fault
+	// private says that the database has a server of its own.
+	private bool
 	// strays says that objects of uploads may be left that no row names.
 	strays bool
 }
@@ -42,16 +44,18 @@ const everything = "all that was acknowledged; `berth fsck` finds nothing"
 
 func groups() []group {
 	return []group{
-		{test: "TestDatabase", faults: databaseFaults(), strays: true},
+		{test: "TestDatabase", faults: databaseFaults(), private: true, strays: true},
 		{test: "TestObjectStorage", faults: storageFaults()},
+		{test: "TestAnswersOfObjectStorage", faults: answerFaults()},
 		{test: "TestSealedObjects", env: []string{"BERTH_BLOBS_ENCRYPTION=berth"}, faults: sealedFaults()},
 		{faults: faultsElsewhere()},
 	}
 }
 
-func TestDatabase(t *testing.T)      { runGroup(t, "TestDatabase") }
-func TestObjectStorage(t *testing.T) { runGroup(t, "TestObjectStorage") }
-func TestSealedObjects(t *testing.T) { runGroup(t, "TestSealedObjects") }
+func TestDatabase(t *testing.T)               { runGroup(t, "TestDatabase") }
+func TestObjectStorage(t *testing.T)          { runGroup(t, "TestObjectStorage") }
+func TestAnswersOfObjectStorage(t *testing.T) { runGroup(t, "TestAnswersOfObjectStorage") }
+func TestSealedObjects(t *testing.T)          { runGroup(t, "TestSealedObjects") }
 
 func runGroup(t *testing.T, test string) {
 	t.Parallel()
@@ -59,7 +63,7 @@ func runGroup(t *testing.T, test string) {
 		if g.test != test {
 			continue
 		}
-		w := newWorld(t, g.env...)
+		w := newWorld(t, g.private, g.env...)
 		for n, f := range g.faults {
 			t.Run(f.name, func(t *testing.T) { w.run(t, n, f) })
 		}
@@ -185,16 +189,21 @@ func (l *load) sees(times int, kinds ...string) func() bool {
 	}
 }
 
+// inDoubt is what a client meets that goes on with an upload whose object came to be
+// while nobody could find out, or whose last bytes came back from S3 as others: the
+// upload is over, and it begins anew.
+const inDoubt = "push: 404"
+
 func storageFaults() []fault {
 	return []fault{
 		{
 			name: "S3 fails", how: "every request is answered 500 InternalError",
-			saw:  "500 after five attempts; then as before",
+			saw:  "500 after five attempts, which take some seconds for a pull and some 20 for the end of a layer; then as before, and uploads go on, save that one whose object came to be unseen is 404 and begins anew",
 			kept: everything,
 			produce: func(t *testing.T, w *world, l *load) {
-				until(t, w, "clients see failures", l.sees(2, "push: 500", "pull: 500"), s3test.Rule{Do: s3test.InternalError()})
+				until(t, w, "clients see failures", l.sees(1, "push: 500", "pull: 500"), s3test.Rule{Do: s3test.InternalError()})
 			},
-			answers: []string{"push: 500", "pull: 500", "pull: " + brokeOff}, has: []string{"push: 500", "pull: 500"},
+			answers: []string{"push: 500", inDoubt, "pull: 500", "pull: " + brokeOff}, has: []string{"push: 500", "pull: 500"},
 		},
 		{
 			name: "S3 asks for patience for a moment", how: "four requests of each kind are answered 503 SlowDown",
@@ -221,22 +230,49 @@ func storageFaults() []fault {
 			saw:  "500 after five attempts; then as before",
 			kept: everything,
 			produce: func(t *testing.T, w *world, l *load) {
-				until(t, w, "clients see failures", l.sees(2, "push: 500", "pull: 500"), s3test.Rule{Do: s3test.SlowDown()})
+				until(t, w, "clients see failures", l.sees(2, "pull: 500"), s3test.Rule{Do: s3test.SlowDown()})
 			},
-			answers: []string{"push: 500", "pull: 500", "pull: " + brokeOff}, has: []string{"push: 500", "pull: 500"},
+			answers: []string{"push: 500", inDoubt, "pull: 500", "pull: " + brokeOff}, has: []string{"pull: 500"},
 		},
 		{
 			name: "S3 hangs", how: "no request is answered; clients give up after three seconds",
-			saw:  "no answer before they give up; who waits longer has 500, at the latest five minutes later; then as before, and uploads go on",
+			saw:  "no answer before they give up; who waits longer has 500 after five attempts of a minute each; then as before. Who goes on with the upload in place of a new one has 409 until the server's own request has ended",
 			kept: everything,
 			produce: func(t *testing.T, w *world, l *load) {
 				until(t, w, "clients give up", l.sees(2, "push: "+timeOut, "pull: "+timeOut), s3test.Rule{Do: s3test.Hang()})
 			},
 			patience: 3 * time.Second,
-			answers:  []string{"push: " + timeOut, "pull: " + timeOut, "push: 409"}, has: []string{"push: " + timeOut, "pull: " + timeOut},
+			answers:  []string{"push: " + timeOut, inDoubt, "pull: " + timeOut}, has: []string{"push: " + timeOut, "pull: " + timeOut},
 		},
 		{
-			name: "downloads end early", how: "twelve answers to GET are cut after 4 KiB, at most some for each reader",
+			name: "S3 is down", how: "every connection is reset",
+			saw:  "500 for layers; manifests are served and `/readyz` is 200, since both need the database only; then as before",
+			kept: everything,
+			produce: func(t *testing.T, w *world, l *load) {
+				w.store.Set(s3test.Rule{Do: s3test.Reset()})
+				defer w.store.Set()
+				eventually(t, "clients see failures", l.sees(2, "pull: 500"))
+				if status := w.ready(t); status != http.StatusOK {
+					t.Errorf("/readyz answers %d", status)
+				}
+				l.mu.Lock()
+				tags := l.tags
+				l.mu.Unlock()
+				for _, tag := range tags {
+					if _, _, err := l.registry.Manifest(t.Context(), l.repo, tag); err != nil {
+						t.Errorf("a manifest without S3: %v", err)
+					}
+				}
+			},
+			answers: []string{"push: 500", inDoubt, "pull: 500", "pull: " + brokeOff}, has: []string{"pull: 500"},
+		},
+	}
+}
+
+func answerFaults() []fault {
+	return []fault{
+		{
+			name: "downloads end early", how: "eight answers to GET are cut after 4 KiB",
 			saw:  "nothing: the rest is asked for",
 			kept: everything,
 			produce: func(t *testing.T, w *world, _ *load) {
@@ -254,12 +290,12 @@ func storageFaults() []fault {
 		},
 		{
 			name: "downloads hold wrong bytes", how: "a bit of every answer to GET is changed; objects are plain",
-			saw:  "200 with the wrong bytes: registry clients compare the digest and refuse them",
+			saw:  "200 with the wrong bytes: registry clients compare the digest and refuse them; an upload whose last bytes are read so is given up, 404, and begins anew",
 			kept: everything,
 			produce: func(t *testing.T, w *world, l *load) {
 				until(t, w, "clients meet wrong bytes", l.sees(3, "pull: "+wrongBytes), s3test.Rule{Op: "GetObject", Do: s3test.Flip(20)})
 			},
-			answers: []string{"push: 500", "pull: " + wrongBytes}, has: []string{"pull: " + wrongBytes},
+			answers: []string{"push: 500", inDoubt, "pull: " + wrongBytes}, has: []string{"pull: " + wrongBytes},
 		},
 		{
 			name: "answers to CompleteMultipartUpload are lost", how: "all of them, after S3 has carried them out",
@@ -276,28 +312,6 @@ func storageFaults() []fault {
 			saw:  "nothing but a pause: the part is sent again",
 			kept: everything, produce: lost("UploadPart", 4),
 		},
-		{
-			name: "S3 is down", how: "every connection is reset",
-			saw:  "500 for layers; manifests are served and `/readyz` is 200, since both need the database only; then as before",
-			kept: everything,
-			produce: func(t *testing.T, w *world, l *load) {
-				w.store.Set(s3test.Rule{Do: s3test.Reset()})
-				defer w.store.Set()
-				eventually(t, "clients see failures", l.sees(2, "push: 500", "pull: 500"))
-				if status := w.ready(t); status != http.StatusOK {
-					t.Errorf("/readyz answers %d", status)
-				}
-				l.mu.Lock()
-				tags := l.tags
-				l.mu.Unlock()
-				for _, tag := range tags {
-					if _, _, err := l.registry.Manifest(t.Context(), l.repo, tag); err != nil {
-						t.Errorf("a manifest without S3: %v", err)
-					}
-				}
-			},
-			answers: []string{"push: 500", "pull: 500", "pull: " + brokeOff}, has: []string{"push: 500", "pull: 500"},
-		},
 	}
 }
 
@@ -313,13 +327,13 @@ func sealedFaults() []fault {
 	return []fault{
 		{
 			name: "downloads hold wrong bytes, sealed", how: "a bit of every answer to GET is changed; `blobs.encryption: berth`",
-			saw:  "500, or a download that breaks off; never a wrong byte",
+			saw:  "500, or a download that breaks off; never a wrong byte; an upload whose last bytes are read so is given up, 404, and begins anew",
 			kept: everything,
 			produce: func(t *testing.T, w *world, l *load) {
 				until(t, w, "pulls fail", func() bool { return l.count("pull: 500")+l.count("pull: "+brokeOff) >= 3 },
 					s3test.Rule{Op: "GetObject", Do: s3test.Flip(20)})
 			},
-			answers: []string{"push: 500", "pull: 500", "pull: " + brokeOff},
+			answers: []string{"push: 500", inDoubt, "pull: 500", "pull: " + brokeOff},
 		},
 		{
 			name: "downloads end early, sealed", how: "every answer to GET is cut after 64 KiB; `blobs.encryption: berth`",
@@ -346,7 +360,7 @@ func faultsElsewhere() []fault {
 	return []fault{
 		{
 			name: "the clock jumps", how: "a day forward and an hour back, in the midst of an upload, of jobs and of a token's life",
-			saw:  "tokens end by the clock, uploads go on",
+			saw:  "tokens end by the clock; a chunk in whose midst it jumps forward is 503 or taken, and the upload goes on; one that rested for a day is 404",
 			kept: "all that is in use", elsewhere: "internal/app", test: "TestClockJumps",
 		},
 		{

@@ -100,13 +100,16 @@ func (l *load) client(ctx context.Context, id int) {
 			if !l.next(ctx) {
 				return
 			}
+			// So that pulls meet the fault as well.
+			if tag, digest := l.any(rnd); tag != "" {
+				l.try(ctx, "pull", func(ctx context.Context) error { return l.pull(ctx, tag, digest) })
+			}
 		}
 		l.mu.Lock()
 		l.acknowledged[m.tag] = m.digest
 		l.tags = append(l.tags, m.tag)
-		tag := l.tags[rnd.IntN(len(l.tags))]
-		digest := l.acknowledged[tag]
 		l.mu.Unlock()
+		tag, digest := l.any(rnd)
 		for !l.try(ctx, "pull", func(ctx context.Context) error { return l.pull(ctx, tag, digest) }) {
 			if !l.next(ctx) {
 				return
@@ -118,6 +121,17 @@ func (l *load) client(ctx context.Context, id int) {
 		}
 		l.mu.Unlock()
 	}
+}
+
+// any is one of the acknowledged images, "" before there is one.
+func (l *load) any(rnd *rand.Rand) (tag, digest string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.tags) == 0 {
+		return "", ""
+	}
+	tag = l.tags[rnd.IntN(len(l.tags))]
+	return tag, l.acknowledged[tag]
 }
 
 // next pauses and says whether to go on.
@@ -201,6 +215,9 @@ func (l *load) image(rnd *rand.Rand, id, n int) *image {
 func (l *load) push(ctx context.Context, m *image) error {
 	for i, b := range m.blobs {
 		if err := l.blob(ctx, b, &m.uploads[i]); err != nil {
+			if kindOf(err) == timeOut {
+				m.uploads[i] = progress{} // the server may still be at it
+			}
 			return err
 		}
 	}

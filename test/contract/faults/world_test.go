@@ -15,24 +15,32 @@ import (
 )
 
 // memoryBound is what the server may have held at once, over all faults of its
-// life. It takes some 120 MiB with this load.
-const memoryBound = 300 << 20
+// life. It takes up to 100 MiB with this load.
+const memoryBound = 200 << 20
 
 // world is a server with the ways to its database and its object storage in the
 // test's hands. It is never restarted.
 type world struct {
 	*harness.Server
-	database *sqldbtest.Private
+	database *sqldbtest.Private // nil unless it is private
 	line     *sqldbtest.Line
 	store    *s3test.Faults
 	all      map[string]string // what was acknowledged: repository:tag to digest
 }
 
-// newWorld starts a server on a database and a bucket of its own.
-func newWorld(t *testing.T, env ...string) *world {
+// newWorld starts a server on a database and a bucket of its own. A private
+// database has a whole PostgreSQL server for itself, which may be killed.
+func newWorld(t *testing.T, private bool, env ...string) *world {
 	t.Helper()
-	w := &world{database: sqldbtest.NewPrivate(t), all: map[string]string{}}
-	w.line = sqldbtest.NewLine(t, w.database.URL)
+	w := &world{all: map[string]string{}}
+	direct := ""
+	if private {
+		w.database = sqldbtest.NewPrivate(t)
+		direct = w.database.URL
+	} else {
+		direct = sqldbtest.PostgresURL(t)
+	}
+	w.line = sqldbtest.NewLine(t, direct)
 	backing := harness.NewBacking(t, harness.SQLiteS3)
 	backing.Shape, backing.DatabaseURL = harness.ScaleOut, w.line.URL
 	w.store = s3test.NewFaults(t, backing.Store)

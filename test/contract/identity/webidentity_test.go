@@ -209,7 +209,7 @@ func webIdentityByCLI(t *testing.T) {
 	inside.Hosts(t, net.IPv4(127, 0, 0, 1), api, exchange, registry)
 	certificate := harness.NewCertificate(t, api, exchange, registry)
 	w := &world{Server: harness.Start(t, harness.Options{
-		Shape: harness.Embedded, // in a network of its own
+		Shape:  harness.Embedded, // in a network of its own
 		Listen: "127.0.0.1:443", Namespace: inside, TLS: certificate, Args: []string{"--domain", "amazonaws.com"},
 	})}
 	w.a = w.caller(accountA, rootARN(accountA), aws.Credentials{AccessKeyID: w.AccessKeyID, SecretAccessKey: w.SecretAccessKey})

@@ -28,7 +28,9 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
 
-func TestMain(m *testing.M) { sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...)) }
+func TestMain(m *testing.M) {
+	sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...))
+}
 
 const (
 	ociManifest = "application/vnd.oci.image.manifest.v1+json"

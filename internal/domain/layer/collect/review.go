@@ -172,11 +172,21 @@ func IsReferenced(ctx context.Context, tx *sqldb.Tx, repositoryID int64, d name.
 		OR EXISTS (SELECT 1 FROM deleted_image_layer WHERE repository_id = $1 AND digest = $2)`, repositoryID, string(d))
 }
 
+// refers finds an image in the given state that refers to a blob.
+const refers = `SELECT 1 FROM layer l JOIN image_layer r ON r.repository_id = l.repository_id AND r.digest = l.digest
+	JOIN image i ON i.id = r.image_id WHERE l.blob_id = $1 AND `
+
 // replace has the place of a blob looked at that lost one of its images, if those
-// that are left could all be archived.
+// that are left are all archived. It looks for one that is not first: that is
+// found at once, where an archived one may stand at the end of all the images
+// that share a base layer. One that ceases to be active meanwhile has the place
+// looked at itself.
 func (s *Service) replace(ctx context.Context, tx *sqldb.Tx, blobID int64) error {
-	archived, err := exists(ctx, tx, `SELECT 1 FROM layer l JOIN image_layer r ON r.repository_id = l.repository_id AND r.digest = l.digest
-		JOIN image i ON i.id = r.image_id WHERE l.blob_id = $1 AND i.status = 1 LIMIT 1`, blobID)
+	useful, err := exists(ctx, tx, refers+`i.status <> 1 LIMIT 1`, blobID)
+	if err != nil || useful {
+		return err
+	}
+	archived, err := exists(ctx, tx, refers+`i.status = 1 LIMIT 1`, blobID)
 	if err != nil || !archived {
 		return err
 	}

@@ -25,6 +25,9 @@ const (
 	// keepLimit bounds the keeping of what a request brought, which goes on
 	// after its client has gone.
 	keepLimit = time.Minute
+	// dropLimit bounds the removal of what a failed request brought, for which its
+	// client waits: a store that has just failed may well fail at that too.
+	dropLimit = 5 * time.Second
 	// lastPieces is how long a request that was told to stop takes what its
 	// client has still sent.
 	lastPieces = 100 * time.Millisecond
@@ -207,7 +210,9 @@ func (in *Received) Drop(ctx context.Context) {
 	if !begun || len(in.session.row.state) > 0 || in.session.lost(in.service.Clock.Now()) {
 		return
 	}
-	if err := in.store.Delete(context.WithoutCancel(ctx), in.session.row.objectKey); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropLimit)
+	defer cancel()
+	if err := in.store.Delete(ctx, in.session.row.objectKey); err != nil {
 		in.service.Log.WarnContext(ctx, "the rest of a failed request stays until the upload goes on or expires", "upload", in.session.id, "error", err)
 	}
 }

@@ -18,7 +18,9 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
 
-func TestMain(m *testing.M) { sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...)) }
+func TestMain(m *testing.M) {
+	sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...))
+}
 
 const (
 	mine   = name.AccountID("111111111111")
