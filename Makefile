@@ -79,8 +79,8 @@ check-arch:
 .PHONY: test-unit
 test-unit: ## unit tests, with the race detector
 	$(call header,Unit tests)
-	go test -race -shuffle=on $$(go list ./... | grep -v '/berth/test/')
-	for module in $(CODE_MODULES); do go -C "$$module" test -race -shuffle=on ./...; done
+	go test -race -shuffle=on -timeout 30m $$(go list ./... | grep -v '/berth/test/')
+	for module in $(CODE_MODULES); do go -C "$$module" test -race -shuffle=on -timeout 30m ./...; done
 
 # The suites that say nothing about a shape of storage of their own run on the
 # embedded one and on the scale-out one here, and on the others in test-matrix.

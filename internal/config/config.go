@@ -228,7 +228,7 @@ func Default() Config {
 		Domain:         "localhost",
 		PublicDomain:   "public.localhost",
 		Database:       Database{MaxConnections: 16, StatementTimeout: Duration(30 * time.Second)},
-		Blobs:          Blobs{MinFreeBytes: 128 << 20, S3: S3{Checksums: "required"}, Cache: Cache{MaxBytes: 10 << 30}},
+		Blobs:          Blobs{MinFreeBytes: 128 << 20, S3: S3{Checksums: "required", Timeout: Duration(time.Minute)}, Cache: Cache{MaxBytes: 10 << 30}},
 		BlobMounting:   true,
 		Limits:         Limits(quota.Default()),
 		Quota:          Quota{Rates: "off", Patience: Duration(5 * time.Second)},

@@ -90,6 +90,9 @@ type S3 struct {
 	// Checksums is "required" (only where S3 demands them, which all compatible
 	// stores take; the default) or "supported" (wherever S3 knows them).
 	Checksums string `yaml:"checksums"`
+	// Timeout is how long the store may take to answer a request, and for each next
+	// piece of an answer. A request is sent up to five times.
+	Timeout Duration `yaml:"timeout"`
 	// PublicEndpoint is the address under which clients reach the store: downloads
 	// of plain objects are then redirected there. "" sends them through Berth.
 	PublicEndpoint string `yaml:"public_endpoint"`
@@ -289,6 +292,9 @@ func (c *Config) validateBlobs(say func(format string, args ...any)) {
 	}
 	if b.S3.Checksums != "required" && b.S3.Checksums != "supported" {
 		say("blobs.s3.checksums: %q; choose required or supported", b.S3.Checksums)
+	}
+	if b.S3.Timeout < Duration(time.Second) {
+		say("blobs.s3.timeout: has to be at least 1s")
 	}
 	if b.Cache.Dir != "" && b.Cache.MaxBytes < 64<<20 {
 		say("blobs.cache.max_bytes: has to be at least %d", 64<<20)

@@ -61,6 +61,7 @@ func TestScaleOutRefused(t *testing.T) {
 		"blobs: {encryption: server-side}\n":                    "blobs.encryption",
 		"blobs: {url: 's3://bucket', s3: {sse: aes}}\n":         "sse",
 		"blobs: {url: 's3://bucket', s3: {kms_key: k}}\n":       "kms_key",
+		"blobs: {url: 's3://bucket', s3: {timeout: 5ms}}\n":     "timeout",
 		"blobs: {url: 's3://bucket', s3: {endpoint: s3}}\n":     "endpoint",
 		"blobs: {url: 's3://bucket', s3: {checksums: never}}\n": "checksums",
 		"blobs: {cache: {dir: /c, max_bytes: 5}}\n":             "max_bytes",

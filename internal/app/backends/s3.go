@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -23,7 +24,7 @@ func (b *Backends) openS3(ctx context.Context, cfg config.Config, o Options, url
 	}
 	store, err := s3.New(ctx, s3.Config{
 		Bucket: bucket, Prefix: prefix + part, Endpoint: set.Endpoint, Region: region, PathStyle: set.PathStyle,
-		SSE: set.Encryption, KMSKeyID: set.KMSKey, Checksums: set.Checksums, PublicEndpoint: set.PublicEndpoint, Log: o.Log,
+		SSE: set.Encryption, KMSKeyID: set.KMSKey, Checksums: set.Checksums, PublicEndpoint: set.PublicEndpoint, Timeout: time.Duration(set.Timeout), Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
