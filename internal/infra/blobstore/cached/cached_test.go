@@ -20,8 +20,6 @@ import (
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/blobstore/memory"
-	"github.com/berth-registry/berth/internal/infra/blobstore/s3"
-	"github.com/berth-registry/berth/internal/infra/blobstore/s3/s3test"
 	"github.com/berth-registry/berth/internal/infra/blobstore/storetest"
 )
 
@@ -47,43 +45,21 @@ func open(t *testing.T, inner blobstore.Store, o Options) *Store {
 	return s
 }
 
-// overS3 has a cache that is large enough for the suite's largest object.
-func overS3(t *testing.T) blobstore.Store {
-	t.Helper()
-	server := s3test.Start(t)
-	inner, err := s3.New(t.Context(), s3.Config{
-		Bucket: server.Bucket(t), Endpoint: server.Endpoint, Region: server.Region, PathStyle: true,
-		AccessKeyID: server.AccessKey, SecretAccessKey: server.SecretKey,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := inner.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return open(t, inner, Options{MaxBytes: 64 << 20, MaxObject: 32 << 20})
-}
-
 func TestStore(t *testing.T) {
-	t.Run("s3", func(t *testing.T) { storetest.Run(t, overS3, storetest.Buffered(6<<20)) })
-	t.Run("memory", func(t *testing.T) {
-		storetest.Run(t,
-			func(t *testing.T) blobstore.Store {
-				return open(t, memory.New(), Options{MaxBytes: 64 << 20, MaxObject: 32 << 20})
-			},
-			storetest.InMemory(),
-			storetest.WithReopen(func(t *testing.T, s blobstore.Store) blobstore.Store {
-				return open(t, s.(*Store).inner, Options{})
-			}),
-			storetest.WithDamage(func(t *testing.T, s blobstore.Store, key string, change func([]byte) []byte) {
-				if err := s.(*Store).inner.(*memory.Store).Damage(key, change); err != nil {
-					t.Fatal(err)
-				}
-			}),
-		)
-	})
+	storetest.Run(t,
+		func(t *testing.T) blobstore.Store {
+			return open(t, memory.New(), Options{MaxBytes: 64 << 20, MaxObject: 32 << 20})
+		},
+		storetest.InMemory(),
+		storetest.WithReopen(func(t *testing.T, s blobstore.Store) blobstore.Store {
+			return open(t, s.(*Store).inner, Options{})
+		}),
+		storetest.WithDamage(func(t *testing.T, s blobstore.Store, key string, change func([]byte) []byte) {
+			if err := s.(*Store).inner.(*memory.Store).Damage(key, change); err != nil {
+				t.Fatal(err)
+			}
+		}),
+	)
 }
 
 // counted counts how often the store below is opened.

@@ -88,18 +88,6 @@ func TestStore(t *testing.T) {
 	)
 }
 
-// TestStoreWithChecksums runs the suite with checksums on all requests.
-func TestStoreWithChecksums(t *testing.T) {
-	storetest.Run(t,
-		func(t *testing.T) blobstore.Store {
-			cfg := settings(t)
-			cfg.Prefix, cfg.Checksums = "", ChecksumsSupported
-			return open(t, cfg)
-		},
-		storetest.Buffered(upload.FirstPart+upload.ChunkSize),
-	)
-}
-
 // sealed is an encrypted store that knows what it stands on.
 type sealed struct {
 	*encrypted.Store
@@ -107,6 +95,7 @@ type sealed struct {
 	keys  keys.Manager
 }
 
+// TestSealed runs the suite through encryption, and with checksums on all requests.
 func TestSealed(t *testing.T) {
 	over := func(below *Store, m keys.Manager) blobstore.Store { return &sealed{encrypted.New(below, m), below, m} }
 	storetest.Run(t,
@@ -115,7 +104,9 @@ func TestSealed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return over(open(t, settings(t)), ring)
+			cfg := settings(t)
+			cfg.Checksums = ChecksumsSupported
+			return over(open(t, cfg), ring)
 		},
 		storetest.Buffered(upload.FirstPart+upload.ChunkSize),
 		storetest.Sealed(),
