@@ -20,18 +20,7 @@ import (
 func ignore(context.Context) measured.Tell { return func(measured.Done) {} }
 
 func TestStore(t *testing.T) {
-	t.Run("memory", func(t *testing.T) {
-		storetest.Run(t, func(*testing.T) blobstore.Store { return measured.New(memory.New(), ignore) }, storetest.InMemory())
-	})
-	t.Run("files", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) blobstore.Store {
-			files, err := fs.New(t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
-			return measured.New(files, ignore)
-		})
-	})
+	storetest.Run(t, func(*testing.T) blobstore.Store { return measured.New(memory.New(), ignore) }, storetest.InMemory())
 }
 
 // watch is a store and what its observer was told, as "op bytes error".
