@@ -100,6 +100,9 @@ func backingOf(t testing.TB, o Options, data string) *Backing {
 		shape := o.Shape
 		if shape == "" {
 			shape = ShapeOfRun(t)
+			if o.Namespace != nil {
+				shape = Embedded // the namespace may have a network of its own, where no bucket is
+			}
 		}
 		b = NewBacking(t, shape)
 	}
