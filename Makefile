@@ -84,7 +84,7 @@ test-unit: ## unit tests, with the race detector
 
 # The suites that say nothing about a shape of storage of their own run on the
 # embedded one and on the scale-out one here, and on the others in test-matrix.
-SHAPED := aws oci identity lifecycle
+SHAPED := aws oci identity lifecycle guides
 shaped = BERTH_TEST_SHAPE=$(1) go test -shuffle=on -timeout 30m $(SHAPED:%=./test/contract/%) && BERTH_TEST_SHAPE=$(1) go test -timeout 30m -run TestCrash ./test/crash
 
 .PHONY: test-contract
