@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -315,8 +316,15 @@ func keepLargest(m map[bucketKey]float64, most int) {
 	}
 	slices.Sort(all)
 	least := all[len(all)-most]
+	above, _ := slices.BinarySearch(all, math.Nextafter(least, math.Inf(1)))
+	ties := most - (len(all) - above) // how many of those that are least stay
 	for k, rate := range m {
-		if rate < least || len(m) > most && rate == least {
+		switch {
+		case rate < least:
+			delete(m, k)
+		case rate == least && ties > 0:
+			ties--
+		case rate == least:
 			delete(m, k)
 		}
 	}

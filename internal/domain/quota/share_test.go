@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -255,9 +258,22 @@ func TestDemandText(t *testing.T) {
 	if text := demandText(want); strings.Count(text, "\n") != 2 {
 		t.Errorf("written as %q", text)
 	}
-	keepLargest(want, 1)
-	if len(want) != 1 || want[bucketKey{"444455556666", "eu-west-1", "BatchGetImage"}] == 0 {
-		t.Errorf("the largest is not kept: %v", want)
+}
+
+func TestKeepLargest(t *testing.T) {
+	key := func(i int) bucketKey { return bucketKey{account, region, strconv.Itoa(i)} }
+	rates := []float64{5, 1, 3, 3, 3, 0.5}
+	for range 50 { // a map has no order
+		for most, want := range map[int][]float64{1: {5}, 2: {3, 5}, 3: {3, 3, 5}, 5: {1, 3, 3, 3, 5}, 6: {0.5, 1, 3, 3, 3, 5}, 9: {0.5, 1, 3, 3, 3, 5}} {
+			m := map[bucketKey]float64{}
+			for i, rate := range rates {
+				m[key(i)] = rate
+			}
+			keepLargest(m, most)
+			if got := slices.Sorted(maps.Values(m)); !slices.Equal(got, want) {
+				t.Fatalf("the %d largest are %v, want %v", most, got, want)
+			}
+		}
 	}
 }
 
