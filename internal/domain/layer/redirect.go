@@ -29,11 +29,7 @@ func (s *Service) Redirect(ctx context.Context, r repository.Repository, d name.
 	if err != nil {
 		return "", false
 	}
-	from, can := store.(blobstore.Redirector)
-	if !can {
-		return "", false
-	}
-	address, ok, err = from.Redirect(ctx, h.object(), RedirectLife, "application/octet-stream")
+	address, ok, err = blobstore.Redirect(ctx, store, h.object(), RedirectLife, "application/octet-stream")
 	if err != nil {
 		s.log.WarnContext(ctx, "a download cannot be redirected to the store; sending it from here", "digest", d, "error", err)
 		return "", false
