@@ -18,6 +18,8 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/gc"
 	"github.com/berth-registry/berth/cmd/berth/healthcheck"
 	"github.com/berth-registry/berth/cmd/berth/migrate"
+	"github.com/berth-registry/berth/cmd/berth/peer"
+	"github.com/berth-registry/berth/cmd/berth/replication"
 	"github.com/berth-registry/berth/cmd/berth/repository"
 )
 
@@ -32,6 +34,8 @@ type commands struct {
 	Organization organizationCommand `cmd:"" help:"Group accounts, and limit them with service control policies."`
 	GC           gc.Command          `cmd:"" name:"gc" help:"Show how the collection of garbage stands, or collect now."`
 	Jobs         jobsCommand         `cmd:"" help:"List the work that waits, runs or has failed, try it again, or discard it."`
+	Peer         peer.Command        `cmd:"" help:"Exchange keys with other deployments, for replication between them."`
+	Replication  replication.Command `cmd:"" help:"Show where images are copied to, and set what ECR has no setting for."`
 	Quota        quotaCommand        `cmd:"" help:"List the quotas of an account, or set them for an account or a repository."`
 	Explain      explainCommand      `cmd:"" help:"Say who may do what, and why; exit status 3 when denied."`
 	Lifecycle    lifecycleCommand    `cmd:"" help:"Try out lifecycle policies."`
@@ -74,7 +78,7 @@ func newParser(ctx context.Context, out io.Writer) (*kong.Kong, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(out, (*io.Writer)(nil)),
-		kong.Bind(repository.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
+		kong.Bind(repository.Admin(admin), peer.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
 	)
 }
 

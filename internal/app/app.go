@@ -20,6 +20,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/app/backends"
 	"github.com/berth-registry/berth/internal/app/backup"
+	"github.com/berth-registry/berth/internal/app/distribution"
 	"github.com/berth-registry/berth/internal/app/observe"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/audit"
@@ -92,6 +93,7 @@ type App struct {
 	sessions      *session.Service
 	access        *authz.Service
 	templates     *template.Service
+	distribution  *distribution.Services
 	proxies       []netip.Prefix
 
 	certificates *certs.Manager // nil without TLS
@@ -222,9 +224,18 @@ func (a *App) buildServices() (err error) {
 			return lifecycle.Options{Extended: set.LifecycleExtended, MultiArch: set.LifecycleMultiArch}, err
 		},
 	})
+	a.distribution, err = distribution.New(distribution.Config{
+		Settings: a.cfg, Durable: a.durable, Volatile: a.volatile, Keys: a.keys, Clock: a.clk, Log: a.log, Jobs: a.queue, Outbox: a.outbox, Trail: a.trail,
+		Quotas: a.quotas, Hosts: a.hosts, Principals: a.principals, Entities: a.entities, Access: a.access, Registries: a.registries,
+		Repositories: a.repositories, Layers: a.layers, Images: a.images, Templates: a.templates, Handler: a.Handler,
+	})
+	if err != nil {
+		return err
+	}
 	a.maintain()
 	a.observe.Jobs(a.queue)
 	a.observe.Layers(a.layers)
+	a.observe.Distribution(a.distribution.Replication, a.distribution.Cache)
 	return nil
 }
 
@@ -250,6 +261,9 @@ func (a *App) Handler() http.Handler { return a.handler }
 // Close releases what New opened.
 func (a *App) Close() error {
 	a.endTracing()
+	if a.distribution != nil {
+		a.distribution.Close()
+	}
 	if a.backends == nil {
 		return nil
 	}

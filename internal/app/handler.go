@@ -11,6 +11,8 @@ import (
 	"github.com/berth-registry/berth/internal/api/ecr"
 	"github.com/berth-registry/berth/internal/api/oci"
 	"github.com/berth-registry/berth/internal/api/oci/schema1"
+	"github.com/berth-registry/berth/internal/api/peer"
+	"github.com/berth-registry/berth/internal/api/secretsmanager"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
 
@@ -34,10 +36,11 @@ func (a *App) buildHandler() (http.Handler, error) {
 	ecrAPI := ecr.New(ecr.Config{
 		Principals: a.principals, Entities: a.entities, Access: a.access, Registries: a.registries, Repositories: a.repositories, Layers: a.layers, Images: a.images, Storage: a.storage, Lifecycle: a.lifecycle,
 		Clock: a.clk, Quotas: a.quotas, Hosts: a.hosts, Default: defaultRegistry, SigningKey: signing,
+		Rules: a.distribution.Rules, Replication: a.distribution.Replication, Backfills: a.distribution.Backfills, Cache: a.distribution.Cache,
 		Templates: a.templates, BlobMounting: a.cfg.BlobMounting,
 	})
 	pipeline, err := aws.New(aws.Config{
-		Services:      []aws.Service{ecrAPI.Service(), a.stsAPI().Service(), a.iamAPI().Service()},
+		Services:      []aws.Service{ecrAPI.Service(), a.stsAPI().Service(), a.iamAPI().Service(), secretsmanager.New(secretsmanager.Config{Secrets: a.distribution.Secrets}).Service()},
 		Authenticator: sigv4.New(sigv4.Config{Keys: keySource{a}, Clock: a.clk, Log: a.log}),
 		Authorizer:    a.access, Audit: a.trail, Clock: a.clk, Log: a.log, Throttle: callThrottle{a.quotas},
 		Hosts: a.hosts, Regions: a.registries.Enabled, Origin: a.origin, Used: a.principals.Used, Observe: a.observe.AWS,
@@ -46,7 +49,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 		return nil, err
 	}
 	registryAPI, err := oci.New(oci.Config{
-		Layers: schema1.Layers{Service: a.layers}, Images: a.images, Repositories: a.repositories,
+		Layers: schema1.Layers{Service: a.layers, Reader: a.distribution.Cache}, Cache: a.distribution.Cache, Images: a.images, Repositories: a.repositories,
 		Authorizer: a.access, Origin: a.origin, Tokens: a.principals, Resolve: a.resolve, Audit: a.trail,
 		Log: a.log, Clock: a.clk, ManifestBytes: a.cfg.Limits.ManifestBytes,
 		Quirks: a.cfg.Compat.ECRQuirks, Mounting: a.cfg.BlobMounting, Draining: a.draining.Load, Throttle: a.admitTransfer,
@@ -69,6 +72,8 @@ func (a *App) buildHandler() (http.Handler, error) {
 			a.ready(w, r)
 		case path == "/v2" || strings.HasPrefix(path, "/v2/"):
 			registryAPI.ServeHTTP(w, r)
+		case strings.HasPrefix(path, peer.Prefix):
+			a.distribution.Receiver.ServeHTTP(w, r)
 		case strings.HasPrefix(path, ecr.DownloadPrefix):
 			a.observe.Download(w)
 			downloads.ServeHTTP(w, r)
@@ -94,7 +99,7 @@ func (a *App) resolve(r *http.Request) (reg name.Registry, base string, ok bool)
 		return name.Registry{Account: h.Account, Region: h.Region}, base, a.registries.Enabled(h.Region)
 	case name.HostAny:
 		return name.Registry{Account: a.cfg.Account, Region: a.cfg.Region}, base, true
-	case name.HostECR, name.HostECRPublic, name.HostSTS, name.HostIAM, name.HostPublicRegistry, name.HostGallery, name.HostConsole:
+	case name.HostECR, name.HostECRPublic, name.HostSTS, name.HostIAM, name.HostPublicRegistry, name.HostGallery, name.HostConsole, name.HostSecretsManager:
 		return name.Registry{}, "", false
 	}
 	return name.Registry{}, "", false

@@ -68,7 +68,7 @@ func issuerRoots(file string) (*x509.CertPool, error) {
 // serviceRoleInUse says in which regions the account has something configured for
 // which a service has its service-linked role.
 func (a *App) serviceRoleInUse(ctx context.Context, account name.AccountID, service string) ([]name.Region, error) {
-	return a.templates.InUse(ctx, account, service)
+	return a.distribution.InUse(ctx, account, service)
 }
 
 func (a *App) iamAPI() *iam.API {

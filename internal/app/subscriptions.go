@@ -10,12 +10,16 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
-// subscriptions is the table of which fact starts what. Scanning and replication
-// add their rows here when they are built.
+// subscriptions is the table of which fact starts what. Scanning adds its rows here
+// when it is built.
 func (a *App) subscriptions() []event.Subscriber {
 	return []event.Subscriber{
 		// A push, a deletion, a change of storage class: policies and referrers.
 		func(ctx context.Context, tx *sqldb.Tx, e event.Event) error { return a.lifecycle.Subscribe(ctx, tx, e) },
+		// A push, a deletion, an image that came back from the archive: copies elsewhere.
+		func(ctx context.Context, tx *sqldb.Tx, e event.Event) error {
+			return a.distribution.Replication.Subscribe(ctx, tx, e)
+		},
 		// What the service did by itself goes into the trail.
 		a.recordServiceEvent,
 	}

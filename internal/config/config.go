@@ -50,8 +50,17 @@ type Config struct {
 	Account name.AccountID `yaml:"account"`
 	// Region is the default region.
 	Region name.Region `yaml:"region"`
+	// File is what the file says of regions; Regions and Peers are what holds.
+	File Regions `yaml:"regions"`
 	// Regions are all regions served here; the default one is always among them.
-	Regions []name.Region `yaml:"regions"`
+	Regions []name.Region `yaml:"-"`
+	// Peers are the deployments that serve further regions: their addresses, without
+	// a slash at the end.
+	Peers map[name.Region]string `yaml:"-"`
+	// Replication says how images are sent to other regions.
+	Replication Replication `yaml:"replication"`
+	// PullThrough says how the pull-through cache treats its upstreams.
+	PullThrough PullThrough `yaml:"pull_through"`
 	// Domain ends the canonical host names, PublicDomain those of the public
 	// registry and the gallery.
 	Domain       string `yaml:"domain"`
@@ -237,6 +246,8 @@ func Default() Config {
 		ReconcileRound: Duration(7 * 24 * time.Hour),
 		UploadLife:     Duration(24 * time.Hour),
 		LifecycleDelay: Duration(time.Minute),
+		Replication:    Replication{Workers: 4, GiveUp: Duration(24 * time.Hour)},
+		PullThrough:    PullThrough{Refresh: Duration(24 * time.Hour)},
 		AuditRetention: Duration(90 * 24 * time.Hour),
 		Log:            Log{Level: "info", Format: "text", Requests: "errors"},
 		Tracing:        Tracing{Sample: 0.01},
@@ -336,6 +347,7 @@ func (c *Config) decode(b []byte) error {
 	if err := d.Decode(c); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
+	c.Regions, c.Peers = c.File.Served, c.File.Peers
 	return nil
 }
 
@@ -393,6 +405,7 @@ func (c *Config) Validate() error {
 		say("tls: give both the certificate and its key, or neither")
 	}
 	c.validateScaleOut(say)
+	c.validateDistribution(say)
 	if c.Blobs.MinFreeBytes < 0 {
 		say("blobs.min_free_bytes: is less than 0; 0 switches it off")
 	}

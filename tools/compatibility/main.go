@@ -12,6 +12,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/ecr"
 	"github.com/berth-registry/berth/internal/api/ecrpublic"
 	"github.com/berth-registry/berth/internal/api/iam"
+	"github.com/berth-registry/berth/internal/api/secretsmanager"
 	"github.com/berth-registry/berth/internal/api/sts"
 )
 
@@ -22,6 +23,7 @@ func main() {
 		{Name: "ecr-public", Known: ecrpublic.OperationNames()},
 		iam.New(iam.Config{}).Service(),
 		sts.New(sts.Config{}).Service(),
+		secretsmanager.New(secretsmanager.Config{}).Service(),
 	}
 	if _, err := os.Stdout.Write(aws.Compatibility(services)); err != nil {
 		fmt.Fprintln(os.Stderr, "compatibility:", err)

@@ -15,8 +15,11 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/domain/principal/entity"
+	"github.com/berth-registry/berth/internal/domain/pullthrough"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/registry"
+	"github.com/berth-registry/berth/internal/domain/replication"
+	"github.com/berth-registry/berth/internal/domain/replication/backfill"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/domain/template"
 	"github.com/berth-registry/berth/internal/infra/clock"
@@ -34,6 +37,10 @@ type Config struct {
 	Storage      *storage.Service
 	Lifecycle    *lifecycle.Service
 	Templates    *template.Service
+	Rules        *pullthrough.Service
+	Replication  *replication.Service
+	Backfills    *backfill.Service
+	Cache        Cache
 	Clock        clock.Clock
 	Quotas       quota.Source
 	Hosts        name.Hosts

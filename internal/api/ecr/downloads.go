@@ -90,14 +90,14 @@ func parseDownloadPath(path string) (name.Registry, name.Repository, name.Digest
 // serveLayer lets the standard library answer Range and conditional requests
 // over a layer read at random.
 func (a *API) serveLayer(w http.ResponseWriter, r *http.Request, repo repository.Repository, d name.Digest) error {
-	l, err := a.Layers.Stat(r.Context(), repo, d)
+	l, err := a.Cache.Stat(r.Context(), repo, d)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Etag", `"`+string(d)+`"`)
 	content := &layerContent{size: l.Size, open: func(offset int64) (io.ReadCloser, error) {
-		body, _, err := a.Layers.Open(r.Context(), repo, d, offset, -1)
+		body, _, err := a.Cache.Open(r.Context(), repo, d, offset, -1)
 		return body, err
 	}}
 	defer content.close()

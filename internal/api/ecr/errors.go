@@ -33,6 +33,30 @@ func errorOf(code errs.Code) (string, int) {
 		return "ExclusionAlreadyExistsException", 400
 	case errs.StorageClassRefused:
 		return "ImageStorageClassUpdateNotSupportedException", 400
+	case errs.BackfillNotFound:
+		return "ReplicationBackfillNotFoundException", 400
+	case errs.BackfillInProgress:
+		return "ReplicationBackfillInProgressException", 400
+	case errs.BackfillStatusInvalid:
+		return "ReplicationBackfillInvalidStatusException", 400
+	case errs.PullThroughRuleNotFound:
+		return "PullThroughCacheRuleNotFoundException", 400
+	case errs.PullThroughRuleExists:
+		return "PullThroughCacheRuleAlreadyExistsException", 400
+	case errs.UpstreamUnsupported:
+		return "UnsupportedUpstreamRegistryException", 400
+	case errs.UpstreamImageFailed:
+		return "UnableToGetUpstreamImageException", 400
+	case errs.UpstreamLayerFailed:
+		return "UnableToGetUpstreamLayerException", 400
+	case errs.UpstreamReferrersFailed:
+		return "UnableToListUpstreamImageReferrersException", 400
+	case errs.SecretNotFound:
+		return "SecretNotFoundException", 400
+	case errs.SecretInaccessible:
+		return "UnableToAccessSecretException", 400
+	case errs.SecretUndecryptable:
+		return "UnableToDecryptSecretValueException", 400
 	case errs.ImageNotFound, errs.ManifestUntranslated:
 		return "ImageNotFoundException", 400
 	case errs.ImageExists:
@@ -86,7 +110,7 @@ func errorOf(code errs.Code) (string, int) {
 		errs.PolicyMalformed, errs.PolicyNotAttachable, errs.PasswordRefused, errs.AuthenticationCode, errs.ProviderUnreachable,
 		errs.IdentityTokenInvalid, errs.IdentityTokenExpired, errs.IdentityTokenRejected, errs.SessionPolicyTooLarge, errs.AuthorizationMessage:
 		return "ServerException", 500 // IAM's own; none of them reaches ECR
-	case errs.StorageFull, errs.Internal:
+	case errs.StorageFull, errs.Internal, errs.SecretMissing, errs.SecretExists, errs.SecretInvalid:
 		return "ServerException", 500
 	}
 	return "ServerException", 500

@@ -123,26 +123,6 @@ func failuresShape(failures []image.Failure) []ImageFailure {
 	return out
 }
 
-func (a *API) batchGetImage(ctx context.Context, c *aws.Call, in *BatchGetImageInput) (*BatchGetImageOutput, error) {
-	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
-	if err != nil {
-		return nil, err
-	}
-	access, err := a.Registries.Access(ctx, r.Registry)
-	if err != nil {
-		return nil, err
-	}
-	images, failures, err := a.Images.GetAll(ctx, r, refsOf(in.ImageIds), in.AcceptedMediaTypes, !access.ExcludesPull(c.Principal))
-	if err != nil {
-		return nil, err
-	}
-	out := &BatchGetImageOutput{Images: []Image{}, Failures: failuresShape(failures)}
-	for _, img := range images {
-		out.Images = append(out.Images, *imageShape(r, img))
-	}
-	return out, nil
-}
-
 func (a *API) batchDeleteImage(ctx context.Context, c *aws.Call, in *BatchDeleteImageInput) (*BatchDeleteImageOutput, error) {
 	r, err := a.repository(ctx, c, in.RegistryId, in.RepositoryName)
 	if err != nil {

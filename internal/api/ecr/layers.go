@@ -128,7 +128,7 @@ func (a *API) getDownloadUrlForLayer(ctx context.Context, c *aws.Call, in *GetDo
 	if l.Archived {
 		return nil, layer.Inaccessible(r, d)
 	}
-	if l, err = a.Layers.Stat(ctx, r, d); err != nil { // for its failure, where there is none
+	if l, err = a.Cache.Stat(ctx, r, d); err != nil { // for its failure, where there is none
 		return nil, err
 	}
 	if !l.Referenced {

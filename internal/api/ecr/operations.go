@@ -1,7 +1,8 @@
 // Package ecr is the Amazon ECR API (2015-09-21, JSON 1.1): the table of
 // operations, each with the permissions it needs, and the translation between
-// the service's shapes and the domain. Rows about settings and about repository
-// creation templates stand in ecr/settings and ecr/templates.
+// the service's shapes and the domain. Rows about settings, about repository
+// creation templates, about replication and about pull-through cache rules stand in
+// ecr/settings, ecr/templates, ecr/replication and ecr/pullthrough.
 //
 // It does not authenticate, validate shapes, authorize or write errors; the
 // pipeline in api/aws does. The rules are in the domain packages.
@@ -14,6 +15,8 @@ import (
 	"github.com/berth-registry/berth/internal/api/aws/json11"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
 	"github.com/berth-registry/berth/internal/api/ecr/lifecycle"
+	"github.com/berth-registry/berth/internal/api/ecr/pullthrough"
+	"github.com/berth-registry/berth/internal/api/ecr/replication"
 	"github.com/berth-registry/berth/internal/api/ecr/settings"
 	"github.com/berth-registry/berth/internal/api/ecr/templates"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -35,13 +38,14 @@ func (a *API) Service() aws.Service {
 			"CreateRepository":              "the scan setting is stored, without effect until scanning is built",
 			"PutImageScanningConfiguration": "stored, without effect until scanning is built",
 			"PutAccountSetting":             "BASIC_SCAN_TYPE_VERSION is stored, without effect until scanning is built",
-			"DescribeRegistry":              "the replication configuration is empty until replication is built",
 		},
 		BodyLimits: map[string]int64{
 			"UploadLayerPart": aws.LayerPartBodyLimit, "PutImage": aws.ManifestBodyLimit,
 		},
 		Operations: slices.Concat(
 			a.operations(), lifecycle.Operations(lifecycle.Config{Repositories: a.Repositories, Policies: a.Lifecycle, Tokens: a.tokens()}),
+			replication.Operations(replication.Config{Entities: a.Entities, Repositories: a.Repositories, Replication: a.Replication, Backfills: a.Backfills, Tokens: a.tokens()}),
+			pullthrough.Operations(pullthrough.Config{Rules: a.Rules, Entities: a.Entities, Tokens: a.tokens()}),
 			templates.Operations(templates.Config{Templates: a.Templates, Tokens: a.tokens()}),
 			settings.Operations(settings.Config{Registries: a.Registries, Tokens: a.tokens(), Quotas: a.Quotas, Mounting: a.BlobMounting}),
 		),
@@ -71,7 +75,6 @@ func (a *API) operations() []aws.Operation {
 		aws.Op("DeleteRegistryPolicy", true, addressing.OnRegistry[DeleteRegistryPolicyInput]("ecr:DeleteRegistryPolicy"), a.deleteRegistryPolicy),
 
 		// registry.go
-		aws.Op("DescribeRegistry", false, addressing.OnRegistry[DescribeRegistryInput]("ecr:DescribeRegistry"), a.describeRegistry),
 		aws.Op("GetAuthorizationToken", false, addressing.OnRegistry[GetAuthorizationTokenInput]("ecr:GetAuthorizationToken"), a.getAuthorizationToken),
 
 		// layers.go

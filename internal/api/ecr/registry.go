@@ -10,13 +10,6 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 )
 
-func (a *API) describeRegistry(_ context.Context, c *aws.Call, _ *DescribeRegistryInput) (*DescribeRegistryOutput, error) {
-	return &DescribeRegistryOutput{
-		RegistryId:               new(string(c.Registry.Account)),
-		ReplicationConfiguration: &ReplicationConfiguration{Rules: []ReplicationRule{}},
-	}, nil
-}
-
 func (a *API) getAuthorizationToken(ctx context.Context, c *aws.Call, in *GetAuthorizationTokenInput) (*GetAuthorizationTokenOutput, error) {
 	if !a.Registries.Enabled(c.Region) {
 		return nil, errs.New(errs.InvalidParameter, "The region '%s' is not served here; the regions are %v", c.Region, a.Registries.Regions())

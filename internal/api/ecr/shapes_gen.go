@@ -484,24 +484,6 @@ type DescribeImagesOutput struct {
 	NextToken    *string       `json:"nextToken,omitzero"`
 }
 
-// DescribeRegistryInput is what DescribeRegistry takes.
-type DescribeRegistryInput struct{}
-
-func (in *DescribeRegistryInput) check(*shape.Check) {}
-
-// Validate holds the input against the limits of the service model.
-func (in *DescribeRegistryInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// DescribeRegistryOutput is what DescribeRegistry answers.
-type DescribeRegistryOutput struct {
-	RegistryId               *string                   `json:"registryId,omitzero"`
-	ReplicationConfiguration *ReplicationConfiguration `json:"replicationConfiguration,omitzero"`
-}
-
 // DescribeRepositoriesInput is what DescribeRepositories takes.
 type DescribeRepositoriesInput struct {
 	RegistryId      *string  `json:"registryId,omitzero"`
@@ -1447,23 +1429,6 @@ func (in *ListImagesFilter) check(c *shape.Check) {
 	}
 }
 
-// ReplicationConfiguration is a structure of the service model.
-type ReplicationConfiguration struct {
-	Rules []ReplicationRule `json:"rules,omitzero"` // required
-}
-
-// ReplicationDestination is a structure of the service model.
-type ReplicationDestination struct {
-	Region     *string `json:"region,omitzero"`     // required
-	RegistryId *string `json:"registryId,omitzero"` // required
-}
-
-// ReplicationRule is a structure of the service model.
-type ReplicationRule struct {
-	Destinations      []ReplicationDestination `json:"destinations,omitzero"` // required
-	RepositoryFilters []RepositoryFilter       `json:"repositoryFilters,omitzero"`
-}
-
 // Repository is a structure of the service model.
 type Repository struct {
 	RepositoryArn                      *string                             `json:"repositoryArn,omitzero"`
@@ -1476,20 +1441,6 @@ type Repository struct {
 	ImageScanningConfiguration         *ImageScanningConfiguration         `json:"imageScanningConfiguration,omitzero"`
 	EncryptionConfiguration            *EncryptionConfiguration            `json:"encryptionConfiguration,omitzero"`
 }
-
-// RepositoryFilter is a structure of the service model.
-type RepositoryFilter struct {
-	Filter     *string               `json:"filter,omitzero"`     // required
-	FilterType *RepositoryFilterType `json:"filterType,omitzero"` // required
-}
-
-// RepositoryFilterType is an enum of the service model.
-type RepositoryFilterType string
-
-// The values of RepositoryFilterType.
-const (
-	RepositoryFilterTypePrefixMatch RepositoryFilterType = "PREFIX_MATCH"
-)
 
 // ScanStatus is an enum of the service model.
 type ScanStatus string

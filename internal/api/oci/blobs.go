@@ -32,10 +32,10 @@ type Layers interface {
 func (a *API) digest(parameter, text string) (name.Digest, error) {
 	d, err := name.ParseDigest(text)
 	if err != nil {
-		return "", a.invalid(problem.DigestInvalid, parameter, "must satisfy regular expression '"+name.DigestPattern+"'")
+		return "", problem.Invalid(a.c.Quirks, problem.DigestInvalid, parameter, "must satisfy regular expression '"+name.DigestPattern+"'")
 	}
 	if !d.Verifiable() {
-		return "", a.invalid(problem.DigestInvalid, parameter, "the digest algorithm has to be sha256 or sha512")
+		return "", problem.Invalid(a.c.Quirks, problem.DigestInvalid, parameter, "the digest algorithm has to be sha256 or sha512")
 	}
 	return d, nil
 }

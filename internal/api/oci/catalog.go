@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 
+	"github.com/berth-registry/berth/internal/api/oci/paging"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
@@ -20,7 +21,7 @@ func catalogNeeds(c *call) []authz.Need {
 // catalog lists a page of the registry's repositories, in byte order; `last` is
 // the repository in front of the page.
 func (a *API) catalog(ctx context.Context, c *call) (response, error) {
-	n, err := a.pageSize(c)
+	n, err := a.pages().Size(c.r.URL.Query())
 	if err != nil {
 		return response{}, err
 	}
@@ -39,5 +40,21 @@ func (a *API) catalog(ctx context.Context, c *call) (response, error) {
 	if len(found) <= n {
 		return a.list(doc, nil)
 	}
-	return a.list(doc, a.nextPage(c, "/v2/_catalog", n, string(doc.Repositories[n-1])))
+	return a.list(doc, a.pages().Next(c.base, "/v2/_catalog", c.r.URL.Query(), n, string(doc.Repositories[n-1])))
 }
+
+// list answers one page of tags/list or _catalog, with the link to the next.
+func (a *API) list(document any, link []string) (response, error) {
+	contentType := "application/json"
+	if a.c.Quirks {
+		contentType = "text/plain; charset=utf-8"
+	}
+	resp, err := jsonResponse(contentType, document)
+	if err == nil && link != nil {
+		resp.header["Link"] = link
+	}
+	return resp, err
+}
+
+// pages cuts the lists of this API.
+func (a *API) pages() paging.Pages { return paging.Pages{Quirks: a.c.Quirks} }

@@ -2,8 +2,6 @@ package oci
 
 import (
 	"context"
-	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"regexp"
@@ -54,7 +52,7 @@ func (a *API) referenceOf(c *call) (image.Ref, error) {
 	t, err := name.ParseTag(c.Reference)
 	if err != nil {
 		if a.c.Quirks {
-			return image.Ref{}, a.invalid(problem.TagInvalid, "imageTag", tagConstraint)
+			return image.Ref{}, problem.Invalid(a.c.Quirks, problem.TagInvalid, "imageTag", tagConstraint)
 		}
 		return image.Ref{}, errs.New(errs.ImageNotFound, "Requested image not found")
 	}
@@ -65,12 +63,15 @@ func (a *API) referenceOf(c *call) (image.Ref, error) {
 func (a *API) newTag(text string) (name.Tag, error) {
 	t, err := name.ParseTag(text)
 	if err != nil || !a.c.Quirks && !tagRE.MatchString(text) {
-		return "", a.invalid(problem.TagInvalid, "imageTag", tagConstraint)
+		return "", problem.Invalid(a.c.Quirks, problem.TagInvalid, "imageTag", tagConstraint)
 	}
 	return t, nil
 }
 
 func (a *API) headManifest(ctx context.Context, c *call) (response, error) {
+	if c.cached {
+		return a.manifest(ctx, c, a.pull(c, false))
+	}
 	return a.manifest(ctx, c, a.c.Images.Stat)
 }
 
@@ -80,6 +81,9 @@ func (a *API) getManifest(ctx context.Context, c *call) (response, error) {
 	access, err := a.c.Registries.Access(ctx, c.registry)
 	if err != nil {
 		return response{}, err
+	}
+	if c.cached {
+		return a.manifest(ctx, c, a.pull(c, !access.ExcludesPull(c.caller)))
 	}
 	if access.ExcludesPull(c.caller) {
 		return a.manifest(ctx, c, a.c.Images.Peek)
@@ -220,16 +224,9 @@ func (a *API) readManifest(c *call) ([]byte, error) {
 	if c.r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	var b []byte
-	var err error
-	if c.r.ContentLength >= 0 {
-		b = make([]byte, c.r.ContentLength)
-		_, err = io.ReadFull(c.body, b)
-	} else {
-		b, err = io.ReadAll(io.LimitReader(c.body, limit+1))
-	}
+	b, err := transfer.ReadAll(c.body, c.r.ContentLength, limit)
 	switch {
-	case err != nil && !errors.Is(err, io.EOF):
+	case err != nil:
 		return nil, errs.Wrap(err, errs.ManifestInvalid, "The manifest could not be read")
 	case int64(len(b)) > limit:
 		return nil, tooLarge
@@ -247,26 +244,11 @@ func (a *API) deleteManifest(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	if len(failures) > 0 {
-		return response{}, deleteFailure(failures[0])
+		return response{}, problem.OfDeletion(failures[0])
 	}
 	ids := make([]map[string]any, 0, len(removed))
 	for _, r := range removed {
 		ids = append(ids, map[string]any{"imageDigest": r.Digest, "imageTag": r.Tag})
 	}
 	return response{status: http.StatusAccepted, elements: map[string]any{"imageIds": ids}}, nil
-}
-
-// deleteFailure is the failure of deleting one image.
-func deleteFailure(f image.Failure) error {
-	code := errs.ImageNotFound
-	switch f.Code {
-	case image.Referenced:
-		code = errs.ImageReferenced
-	case image.KeyFailed:
-		code = errs.KeyFailure
-	case image.MissingRef, image.InvalidDigest, image.InvalidTag:
-		code = errs.InvalidParameter
-	case image.NotFound, image.TagMismatch, image.Inaccessible:
-	}
-	return errs.New(code, "%s", f.Reason)
 }

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -73,6 +72,8 @@ type Config struct {
 	Mounting bool
 	// Templates makes repositories that a push does not find; nil: none are made.
 	Templates Templates
+	// Cache answers pulls out of upstream registries; nil: no pull goes there.
+	Cache Cache
 	// Throttle admits a caller's request for an action in the addressed region, now
 	// or after a wait, or refuses it with errs.Throttled; nil admits everything.
 	Throttle func(ctx context.Context, caller name.AccountID, addressed name.Region, action string) error
@@ -210,7 +211,7 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 	}
 	if !the.AnyRegistry {
 		if c.repo, err = name.ParseRepository(c.Name); err != nil {
-			return the, response{}, a.invalid(problem.NameInvalid, "repositoryName", "must satisfy regular expression '"+name.RepositoryPattern+"'")
+			return the, response{}, problem.Invalid(a.c.Quirks, problem.NameInvalid, "repositoryName", "must satisfy regular expression '"+name.RepositoryPattern+"'")
 		}
 		c.params["repositoryName"] = c.repo
 	}
@@ -225,6 +226,9 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 		c.repository, err = a.c.Repositories.Get(ctx, c.registry, c.repo)
 		if the.Creates && errs.Is(err, errs.RepositoryNotFound) {
 			err = a.createOnPush(ctx, c, err)
+		}
+		if the.Imports {
+			err = a.cover(ctx, c, err)
 		}
 		if err != nil {
 			return the, response{}, err
@@ -385,17 +389,11 @@ func (a *API) marshal(members map[string]any) json.RawMessage {
 	return b
 }
 
-// jsonResponse is a 200 with a JSON document. Text stays as it is: no browser
-// reads this, and escapes would make it longer.
+// jsonResponse is a 200 with a JSON document.
 func jsonResponse(contentType string, v any) (response, error) {
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	body, err := transfer.JSON(v)
+	if err != nil {
 		return response{}, err
 	}
-	return response{
-		status: http.StatusOK, header: http.Header{"Content-Type": {contentType}},
-		body: body.Bytes(), size: int64(body.Len()),
-	}, nil
+	return response{status: http.StatusOK, header: http.Header{"Content-Type": {contentType}}, body: body, size: int64(len(body))}, nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"net/url"
 
+	"github.com/berth-registry/berth/internal/api/oci/paging"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/repository"
 )
 
 const (
@@ -40,8 +42,16 @@ func (a *API) listReferrers(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	c.params["subjectId"] = map[string]any{"imageDigest": subject}
+	if c.cached {
+		if c.repository.ID == 0 {
+			return response{}, repository.NotFound(c.registry, c.repo)
+		}
+		if err := a.c.Cache.Referrers(ctx, c.repository, subject); err != nil { // the list is what is here
+			a.c.Log.WarnContext(ctx, "the referrers of a cached image cannot be had from its upstream", "repository", c.repo, "subject", subject, "error", err)
+		}
+	}
 	types := c.r.URL.Query()[filterArtifactType]
-	after, err := a.cursor(c)
+	after, err := paging.Cursor(c.r.URL.Query())
 	if err != nil {
 		return response{}, err
 	}
@@ -61,11 +71,11 @@ func (a *API) listReferrers(ctx context.Context, c *call) (response, error) {
 		resp.header["Oci-Filters-Applied"] = []string{filterArtifactType}
 	}
 	if next != "" {
-		query := url.Values{"last": {pageToken(next)}}
+		query := url.Values{"last": {paging.Token(next)}}
 		if len(types) > 0 {
 			query[filterArtifactType] = types
 		}
-		resp.header["Link"] = a.link(c, "/v2/"+string(c.repo)+"/referrers/"+string(subject), query)
+		resp.header["Link"] = a.pages().Link(c.base, "/v2/"+string(c.repo)+"/referrers/"+string(subject), query)
 	}
 	return resp, nil
 }

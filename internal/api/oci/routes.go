@@ -31,6 +31,9 @@ type call struct {
 	body       *transfer.Body
 	// alsoAllowed says that the row's MayAlso needs are all granted.
 	alsoAllowed bool
+	// cached says that a pull-through rule is for the repository, which then may be
+	// missing yet.
+	cached bool
 	// params are the call's parameters by the ECR API's member names, for
 	// the audit trail: no secrets, no layer bytes, no manifests (which are
 	// sealed at rest).
@@ -84,6 +87,8 @@ type row struct {
 	// Creates says that a push can begin here: the repository is made, where a
 	// template is for it.
 	Creates bool
+	// Imports says that the pull may go to an upstream registry.
+	Imports bool
 	// AnyRegistry rows act on the registry as a whole, not on a repository.
 	AnyRegistry bool
 	Do          func(*API, context.Context, *call) (response, error)
@@ -116,10 +121,10 @@ func rows() []row {
 		{Method: http.MethodGet, Kind: path.Catalog, Name: "DescribeRepositories", ReadOnly: true, AnyRegistry: true, Needs: catalogNeeds, Do: (*API).catalog},
 
 		{Method: http.MethodGet, Kind: path.Tags, Name: "ListImages", ReadOnly: true, Needs: onRepository("ecr:ListImages"), Do: (*API).listTags},
-		{Method: http.MethodGet, Kind: path.Referrers, Name: "ListImageReferrers", ReadOnly: true, Needs: onRepository("ecr:BatchGetImage"), Do: (*API).listReferrers},
+		{Method: http.MethodGet, Kind: path.Referrers, Name: "ListImageReferrers", ReadOnly: true, Imports: true, Needs: onRepository("ecr:BatchGetImage"), Do: (*API).listReferrers},
 
-		{Method: http.MethodGet, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository("ecr:BatchGetImage"), Do: (*API).getManifest},
-		{Method: http.MethodHead, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository("ecr:BatchGetImage"), Do: (*API).headManifest},
+		{Method: http.MethodGet, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository("ecr:BatchGetImage"), Imports: true, Do: (*API).getManifest},
+		{Method: http.MethodHead, Kind: path.Manifest, Name: "BatchGetImage", ReadOnly: true, Needs: onRepository("ecr:BatchGetImage"), Imports: true, Do: (*API).headManifest},
 		{Method: http.MethodPut, Kind: path.Manifest, Name: "PutImage", Creates: true, Needs: onImage("ecr:PutImage"), Do: (*API).putManifest},
 		{Method: http.MethodDelete, Kind: path.Manifest, Name: "BatchDeleteImage", Needs: onImage("ecr:BatchDeleteImage"), Do: (*API).deleteManifest},
 

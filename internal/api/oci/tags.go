@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 
+	"github.com/berth-registry/berth/internal/api/oci/paging"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
@@ -18,7 +19,7 @@ func (a *API) tagsPath(c *call) string { return "/v2/" + string(c.repo) + "/tags
 // listTags lists a page of tags, in byte order; `last` is the tag in front of
 // the page.
 func (a *API) listTags(ctx context.Context, c *call) (response, error) {
-	n, err := a.pageSize(c)
+	n, err := a.pages().Size(c.r.URL.Query())
 	if err != nil {
 		return response{}, err
 	}
@@ -38,13 +39,13 @@ func (a *API) listTags(ctx context.Context, c *call) (response, error) {
 	if !more || len(tags) == 0 {
 		return a.list(doc, nil)
 	}
-	return a.list(doc, a.nextPage(c, a.tagsPath(c), n, string(tags[len(tags)-1])))
+	return a.list(doc, a.pages().Next(c.base, a.tagsPath(c), c.r.URL.Query(), n, string(tags[len(tags)-1])))
 }
 
 // listTagsAsStored is ECR's listing: in the order of storage, with an opaque
 // `last`.
 func (a *API) listTagsAsStored(ctx context.Context, c *call, n int) (response, error) {
-	after, err := a.cursor(c)
+	after, err := paging.Cursor(c.r.URL.Query())
 	if err != nil {
 		return response{}, err
 	}
@@ -59,5 +60,5 @@ func (a *API) listTagsAsStored(ctx context.Context, c *call, n int) (response, e
 	if next == "" {
 		return a.list(doc, nil)
 	}
-	return a.list(doc, a.nextPage(c, a.tagsPath(c), n, pageToken(next)))
+	return a.list(doc, a.pages().Next(c.base, a.tagsPath(c), c.r.URL.Query(), n, paging.Token(next)))
 }

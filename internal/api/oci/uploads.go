@@ -62,7 +62,7 @@ func mountNeeds(c *call) []authz.Need {
 // startUpload opens an upload, mounts a layer, or takes a whole one.
 func (a *API) startUpload(ctx context.Context, c *call) (response, error) {
 	if algorithm, ok := c.query("digest-algorithm"); ok && algorithm != "sha256" && algorithm != "sha512" {
-		return response{}, a.invalid(problem.DigestInvalid, "digest-algorithm", "the digest algorithm has to be sha256 or sha512")
+		return response{}, problem.Invalid(a.c.Quirks, problem.DigestInvalid, "digest-algorithm", "the digest algorithm has to be sha256 or sha512")
 	}
 	if text, ok := c.query("mount"); ok {
 		resp, mounted, err := a.mount(ctx, c, text)
@@ -176,7 +176,7 @@ func (a *API) finishUpload(ctx context.Context, c *call) (response, error) {
 	id, first := a.uploadOf(c)
 	texts := c.r.URL.Query()["digest"]
 	if len(texts) == 0 {
-		return response{}, a.invalid(problem.DigestInvalid, "layerDigests", "the query has to name the layer's digest")
+		return response{}, problem.Invalid(a.c.Quirks, problem.DigestInvalid, "layerDigests", "the query has to name the layer's digest")
 	}
 	var digests []name.Digest
 	for _, text := range texts {

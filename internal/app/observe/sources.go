@@ -28,6 +28,8 @@ type sources struct {
 	queue       Queue
 	layers      Layers
 	certificate func() time.Time
+	replication Replication
+	upstreams   Upstreams
 }
 
 // Jobs attaches the queue.
@@ -84,6 +86,8 @@ func (o *Observer) addSources() {
 		gauge("berth_gc_holds", "Backups under way that keep garbage from being deleted."),
 		gauge("berth_gc_missing_blobs", "Layers whose bytes were not found where they should be: berth fsck tells which."),
 		counter("berth_gc_freed_bytes_total", "Bytes that the whole deployment's collection has freed in its stores."))
+	add("replication", hold, o.readReplication, replicationMetrics()...)
+	add("upstreams", 0, o.readUpstreams, upstreamMetrics()...)
 	add("databases", 0, o.readDatabases,
 		gauge("berth_db_connections", "Connections that transactions run on, by state (in_use, idle); with SQLite, those of readers.", "db", "state"),
 		gauge("berth_db_connections_max", "How many connections there may be.", "db"),

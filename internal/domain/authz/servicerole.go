@@ -8,6 +8,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/policy"
+	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/domain/principal/entity"
 )
 
@@ -30,13 +31,24 @@ type ServiceRole struct {
 // to let the service assume it, and its policies to allow every need. Nil when
 // that is so; a refusal is an errs.AccessDenied that says what is missing.
 func (s *Service) AuthorizeService(ctx context.Context, r ServiceRole) error {
-	e, err := s.roleNamed(ctx, r.Role)
+	who, err := s.ServiceSession(ctx, r)
 	if err != nil {
 		return err
 	}
+	return s.Authorize(ctx, Request{Principal: who, Needs: r.Needs, Region: r.Region, UserAgent: r.Service})
+}
+
+// ServiceSession is the service's session of the role, if the role exists and its
+// trust policy lets the service assume it; what it may do is not asked.
+// errs.AccessDenied.
+func (s *Service) ServiceSession(ctx context.Context, r ServiceRole) (principal.Principal, error) {
+	e, err := s.roleNamed(ctx, r.Role)
+	if err != nil {
+		return principal.Principal{}, err
+	}
 	trust, err := s.Entities.TrustPolicy(ctx, e)
 	if err != nil {
-		return err
+		return principal.Principal{}, err
 	}
 	question := &policy.Request{
 		Action: "sts:AssumeRole", Resource: e.ARN(), Caller: policy.Caller{Type: policy.Service, Service: r.Service},
@@ -50,13 +62,9 @@ func (s *Service) AuthorizeService(ctx context.Context, r ServiceRole) error {
 		Resource: []policy.Named{{Name: "trust policy of " + e.ARN(), Document: trust}}, ResourceAccount: string(e.Account), ResourceRequired: true,
 	}
 	if !policy.Decide(sources, question).Allowed {
-		return errs.New(errs.AccessDenied, "The trust policy of the role %s does not let %s assume it.", r.Role, r.Service)
+		return principal.Principal{}, errs.New(errs.AccessDenied, "The trust policy of the role %s does not let %s assume it.", r.Role, r.Service)
 	}
-	who, err := s.roleSession(ctx, e.Account, e.Name, r.Session)
-	if err != nil {
-		return err
-	}
-	return s.Authorize(ctx, Request{Principal: who, Needs: r.Needs, Region: r.Region, UserAgent: r.Service})
+	return s.roleSession(ctx, e.Account, e.Name, r.Session)
 }
 
 // roleNamed finds the role that the ARN names, path and case included.

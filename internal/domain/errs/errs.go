@@ -81,6 +81,21 @@ const (
 	ExclusionExists
 	StorageClassRefused // an image that cannot change its storage class now
 	DeletionProtected   // the repository's own setting against its deletion
+	BackfillNotFound    // no replication backfill of the id
+	BackfillInProgress  // one goes to the destination already
+	BackfillStatusInvalid
+	PullThroughRuleNotFound
+	PullThroughRuleExists
+	UpstreamUnsupported     // no upstream that a pull-through rule can have
+	UpstreamImageFailed     // the upstream of a pull-through rule did not give an image
+	UpstreamLayerFailed     // or one of its layers
+	UpstreamReferrersFailed // or what refers to it
+	SecretNotFound          // the secret that a pull-through rule names
+	SecretInaccessible      // it must not be read
+	SecretUndecryptable     // its key cannot be used
+	SecretMissing           // Secrets Manager: no such secret, or version of it
+	SecretExists            // Secrets Manager: its name is taken
+	SecretInvalid           // Secrets Manager: not in the state that it is in
 	Throttled
 	StorageFull
 	Unavailable // draining, or a dependency is away

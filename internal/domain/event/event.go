@@ -26,6 +26,10 @@ const (
 	PolicyExecuted Kind = "PolicyExecuted"
 	// PolicyPreviewed: a preview of a lifecycle policy is complete.
 	PolicyPreviewed Kind = "PolicyPreviewed"
+	// ImageReplicated: an image has come from another registry, or could not.
+	ImageReplicated Kind = "ImageReplicated"
+	// ImagePulledThrough: the pull-through cache has asked its upstream for an image.
+	ImagePulledThrough Kind = "ImagePulledThrough"
 )
 
 // Event is one fact about a registry.
@@ -46,6 +50,51 @@ type ImageDetail struct {
 	Tag          name.Tag        `json:"tag,omitempty"`
 	MediaType    string          `json:"mediaType,omitempty"`
 	ArtifactType string          `json:"artifactType,omitempty"`
+	// Origin says how an image came that was pushed by no client.
+	Origin Origin `json:"origin,omitempty"`
+}
+
+// Origin says how an image came into its repository; "" is a client's push.
+type Origin string
+
+// The other ways for an image to come.
+const (
+	OriginReplication Origin = "replication"
+	OriginPullThrough Origin = "pull-through"
+)
+
+// Outcome is how something ended, by ECR's words for it in events.
+type Outcome string
+
+// The outcomes.
+const (
+	Success Outcome = "SUCCESS"
+	Failed  Outcome = "FAILED"
+)
+
+// ReplicationDetail is the detail of ImageReplicated, whose Registry is the
+// destination, or, where the destination could not be told, the source.
+type ReplicationDetail struct {
+	Repository  name.Repository `json:"repository"`
+	Digest      name.Digest     `json:"digest"`
+	Tag         name.Tag        `json:"tag,omitempty"`
+	Source      name.Registry   `json:"source"`
+	Destination name.Registry   `json:"destination"`
+	Result      Outcome         `json:"result"`
+	// FailureCode says why it failed, "" where it did not.
+	FailureCode string `json:"failureCode,omitempty"`
+}
+
+// PullThroughDetail is the detail of ImagePulledThrough.
+type PullThroughDetail struct {
+	Repository  name.Repository `json:"repository"`
+	Digest      name.Digest     `json:"digest,omitempty"`
+	Tag         name.Tag        `json:"tag,omitempty"`
+	Prefix      string          `json:"prefix"`
+	UpstreamURL string          `json:"upstreamUrl"`
+	Result      Outcome         `json:"result"`
+	// Reason says why it failed, "" where it did not.
+	Reason string `json:"reason,omitempty"`
 }
 
 // StorageClassDetail is the detail of StorageClassChanged.

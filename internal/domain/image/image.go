@@ -186,6 +186,14 @@ func (s *Service) record(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 	})
 }
 
+// recordPush puts the event of a push into the outbox.
+func (s *Service) recordPush(ctx context.Context, tx *sqldb.Tx, r repository.Repository, i row, p push) error {
+	return s.Outbox.Record(ctx, tx, event.Event{
+		Registry: r.Registry, Kind: event.ImagePushed, OccurredAt: s.Clock.Now(),
+		Detail: event.ImageDetail{Repository: r.Name, Digest: i.digest, Tag: p.tag, MediaType: i.mediaType, ArtifactType: i.artifactType, Origin: p.origin},
+	})
+}
+
 // Exists is the failure of the ECR API for a push that changed nothing; Put
 // itself reports it by created=false, for a docker client has to see success.
 func Exists(r repository.Repository, d name.Digest, tag name.Tag) error {

@@ -26,6 +26,14 @@ type Put struct {
 	// Digest that the client announced, "" for none. Its algorithm becomes
 	// that of the image's digest.
 	Digest name.Digest
+	// Origin says how the image comes if no client pushes it.
+	Origin event.Origin
+	// Sparse lets an index be stored whose children are not all here: the
+	// pull-through cache brings them when they are asked for.
+	Sparse bool
+	// Before, if it is set, runs in the transaction once the repository is locked;
+	// its error undoes everything. It may run more than once.
+	Before func(ctx context.Context, tx *sqldb.Tx, r repository.Repository) error
 }
 
 // Put stores an image, or puts a tag on one that is there. created=false says
@@ -68,6 +76,9 @@ type push struct {
 	translation name.Digest // "" for none
 	translated  string      // its media type
 	limits      quota.Limits
+	origin      event.Origin
+	sparse      bool
+	before      func(ctx context.Context, tx *sqldb.Tx, r repository.Repository) error
 }
 
 func (s *Service) prepare(ctx context.Context, r repository.Repository, p Put) (push, error) {
@@ -84,7 +95,7 @@ func (s *Service) prepare(ctx context.Context, r repository.Repository, p Put) (
 	if err != nil {
 		return push{}, err
 	}
-	out := push{manifest: m, digest: name.SHA256(m.Canonical), tag: p.Tag, size: len(p.Manifest), limits: limits}
+	out := push{manifest: m, digest: name.SHA256(m.Canonical), tag: p.Tag, size: len(p.Manifest), limits: limits, origin: p.Origin, sparse: p.Sparse, before: p.Before}
 	if p.Digest != "" {
 		if out.digest = p.Digest.DigestOf(m.Canonical); out.digest == "" {
 			return push{}, errs.Parameter("imageDigest", "The digest algorithm is not supported; use sha256 or sha512")
@@ -112,6 +123,11 @@ func (s *Service) put(ctx context.Context, tx *sqldb.Tx, r repository.Repository
 	r, err = s.Repositories.Lock(ctx, tx, r)
 	if err != nil {
 		return row{}, false, err
+	}
+	if p.before != nil {
+		if err := p.before(ctx, tx, r); err != nil {
+			return row{}, false, err
+		}
 	}
 	i, err = scanRow(tx.QueryRow(ctx, imageByDigest, r.ID, string(p.digest)))
 	there := err == nil
@@ -147,7 +163,7 @@ func (s *Service) put(ctx context.Context, tx *sqldb.Tx, r repository.Repository
 			return row{}, false, err
 		}
 	}
-	return i, true, s.record(ctx, tx, r, event.ImagePushed, i, p.tag)
+	return i, true, s.recordPush(ctx, tx, r, i, p)
 }
 
 // insert adds an image that is not there, with everything that belongs to it.
@@ -164,7 +180,7 @@ func (s *Service) insert(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 	if err != nil {
 		return row{}, err
 	}
-	children, childSize, err := requireChildren(ctx, tx, r, p.manifest)
+	children, childSize, err := requireChildren(ctx, tx, r, p)
 	if err != nil {
 		return row{}, err
 	}
@@ -172,9 +188,9 @@ func (s *Service) insert(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 		id: sqldb.NewID(), digest: p.digest, mediaType: p.manifest.MediaType, artifactType: p.manifest.EffectiveArtifactType(),
 		size: max(blobSize, childSize), manifestSize: int64(p.size), pushedAt: s.Clock.Now().UnixMicro(), subject: p.manifest.Subject.Digest,
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO image (id, repository_id, digest, media_type, artifact_type, size, manifest_size, pushed_at, tags, subject, annotations)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10)`,
-		i.id, r.ID, string(i.digest), i.mediaType, i.artifactType, i.size, i.manifestSize, i.pushedAt, string(i.subject), p.annotations)
+	_, err = tx.Exec(ctx, `INSERT INTO image (id, repository_id, digest, media_type, artifact_type, size, manifest_size, pushed_at, tags, subject, annotations, sparse)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, $11)`,
+		i.id, r.ID, string(i.digest), i.mediaType, i.artifactType, i.size, i.manifestSize, i.pushedAt, string(i.subject), p.annotations, p.sparse && len(children) > 0)
 	if err != nil {
 		return row{}, err
 	}
@@ -204,7 +220,7 @@ func (s *Service) revive(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 	if _, _, err := s.requireBlobs(ctx, tx, r, p.manifest); err != nil {
 		return err
 	}
-	if _, _, err := requireChildren(ctx, tx, r, p.manifest); err != nil {
+	if _, _, err := requireChildren(ctx, tx, r, p); err != nil {
 		return err
 	}
 	i.status, i.activatedAt = Active, s.Clock.Now().UnixMicro()
@@ -254,9 +270,9 @@ func (s *Service) requireBlobs(ctx context.Context, tx *sqldb.Tx, r repository.R
 const childrenByDigest = `SELECT digest, size FROM image WHERE repository_id = $1 AND status <> 1 AND digest IN `
 
 // requireChildren finds what an index needs in the repository, and the size of
-// the largest. The lock on the repository keeps the children until the commit.
-func requireChildren(ctx context.Context, tx *sqldb.Tx, r repository.Repository, m manifest.Manifest) (digests []name.Digest, size int64, err error) {
-	children := m.ChildManifests()
+// the largest. The children of a sparse one are all taken as they are named. The lock on the repository keeps the children until the commit.
+func requireChildren(ctx context.Context, tx *sqldb.Tx, r repository.Repository, p push) (digests []name.Digest, size int64, err error) {
+	children := p.manifest.ChildManifests()
 	sizes := make(map[name.Digest]int64, len(children))
 	for n := 0; n < len(children); n += rowsPerStatement {
 		batch := children[n:min(n+rowsPerStatement, len(children))]
@@ -278,7 +294,7 @@ func requireChildren(ctx context.Context, tx *sqldb.Tx, r repository.Repository,
 	var missing []string
 	for _, c := range children {
 		childSize, ok := sizes[c.Digest]
-		if !ok {
+		if !ok && !p.sparse {
 			missing = append(missing, string(c.Digest))
 			continue
 		}

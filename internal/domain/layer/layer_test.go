@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -392,6 +393,45 @@ func TestMount(t *testing.T) {
 		gone.ID = 1
 		_, _, err = s.Mount(ctx, from, gone, d)
 		w.wantCode(err, errs.RepositoryNotFound)
+	})
+}
+
+func TestAdopt(t *testing.T) {
+	onEngines(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		s, from, to, sealed := w.node(), w.repo("from", ""), w.repo("to", ""), w.repo("sealed", "key-1")
+		b, unknown := []byte("layer"), name.SHA256([]byte("unknown"))
+		d := name.SHA256(b)
+		w.push(s, from, b)
+		adopt := func(to repository.Repository, want ...name.Digest) {
+			t.Helper()
+			held, err := s.Adopt(ctx, to, []name.Digest{unknown, d})
+			w.must(err)
+			if !slices.Equal(held, want) {
+				t.Errorf("got %v, want %v", held, want)
+			}
+		}
+		adopt(from, d) // its own
+		adopt(to)      // merely uploaded
+		_, err := w.image(s, from, "type", d)
+		w.must(err)
+		adopt(sealed)
+		adopt(to, d)
+		adopt(to, d) // again
+		w.holds(s, to, b)
+		if got := w.objects(); len(got) != 1 {
+			t.Errorf("objects %q", got)
+		}
+		elsewhere := from
+		elsewhere.Registry.Region = "us-east-1"
+		if held, err := s.Adopt(ctx, elsewhere, []name.Digest{unknown}); err != nil || len(held) != 0 {
+			t.Errorf("got %v, %v", held, err)
+		}
+		gone := to
+		gone.ID = 1
+		_, err = s.Adopt(ctx, gone, []name.Digest{d})
+		w.wantCode(err, errs.RepositoryNotFound)
+		w.sound(s)
 	})
 }
 

@@ -353,7 +353,7 @@ func (l *layerWriterTo) WriteTo(w io.Writer) (int64, error) {
 // and under the same key, without a copy. errs.LimitExceeded when that would go
 // over a storage quota of the target. It says false, and does nothing, when
 // that cannot be: the layer is not there, no image of the first repository
-// refers to it (§8.6 of the reference: a blob that was merely uploaded is not
+// refers to it (a blob that was merely uploaded is not
 // mountable), or registry or key differ. errs.RepositoryNotFound when the
 // target has gone.
 func (s *Service) Mount(ctx context.Context, from, to repository.Repository, d name.Digest) (Layer, bool, error) {

@@ -22,6 +22,7 @@ const (
 	HostPublicRegistry
 	HostGallery
 	HostConsole
+	HostSecretsManager
 )
 
 // Host is a host name taken apart.
@@ -92,6 +93,8 @@ func forms() []form {
 		{both, "iam.us-gov", HostIAM},
 		{both, "iam.<region>", HostIAM},
 		{both, "iam-fips.<region>", HostIAM},
+		{both, "secretsmanager.<region>", HostSecretsManager},
+		{both, "secretsmanager-fips.<region>", HostSecretsManager},
 		{base, "console", HostConsole},
 		{base, "console.<region>", HostConsole},
 		{public, "public", HostPublicRegistry},

@@ -19,7 +19,7 @@ type badCase struct {
 
 func badCases() []badCase {
 	var all []badCase
-	for _, group := range [][]badCase{badNames(), badCreations(), badSettings(), badTags(), badLayers(), badImages(), badManifests(), badListings(), badRegistryIDs(), badTemplates(), badRegistrySettings(), badLifecycle()} {
+	for _, group := range [][]badCase{badNames(), badCreations(), badSettings(), badTags(), badLayers(), badImages(), badManifests(), badListings(), badRegistryIDs(), badTemplates(), badRegistrySettings(), badLifecycle(), badReplication(), badPullThroughs()} {
 		all = append(all, group...)
 	}
 	return all
@@ -247,7 +247,7 @@ func badListings() []badCase {
 	}{
 		{"DescribeRepositories", `"x":0`, 1000}, {"ListImages", `"repositoryName":"<repo>"`, 1000}, {"DescribeImages", `"repositoryName":"<repo>"`, 1000},
 		{"ListImageReferrers", `"repositoryName":"<repo>","subjectId":{"imageDigest":"<image>"}`, 50},
-		{"DescribeRepositoryCreationTemplates", `"prefixes":["<repo>"]`, 1000}, {"ListPullTimeUpdateExclusions", `"x":0`, 1000},
+		{"DescribeRepositoryCreationTemplates", `"prefixes":["<repo>"]`, 1000}, {"ListPullTimeUpdateExclusions", `"x":0`, 1000}, {"DescribePullThroughCacheRules", `"x":0`, 1000},
 	} {
 		cases = append(cases,
 			at(l.op, "a page of nothing", `{`+l.members+`,"maxResults":0}`, "maxResults", "Member must have value greater than or equal to 1"),

@@ -86,6 +86,9 @@ func Run(t *testing.T, target Target) {
 		{"Templates", (*suite).templates},
 		{"PagesOfTemplates", (*suite).templatePages},
 		{"CreateOnPush", (*suite).createOnPush},
+		{"PullThroughRules", (*suite).pullThroughRules},
+		{"PagesOfPullThroughRules", (*suite).pullThroughPages},
+		{"Secrets", (*suite).secrets},
 		{"LifecyclePolicies", (*suite).lifecyclePolicies},
 		{"LifecyclePreview", (*suite).lifecyclePreview},
 		{"StorageClasses", (*suite).storageClasses},
@@ -141,7 +144,8 @@ func Run(t *testing.T, target Target) {
 		{"PagesOfReferrers", (*suite).referrerPages},
 	}
 	if target.OtherRegion != "" {
-		checks = append(checks, check{"Regions", (*suite).regions})
+		checks = append(checks, check{"Regions", (*suite).regions}, check{"ReplicationConfiguration", (*suite).replicationConfiguration},
+			check{"Replication", (*suite).replicated}, check{"BackfillErrors", (*suite).backfillErrors})
 	}
 	if target.Domain != "" {
 		checks = append(checks, check{"CanonicalHosts", (*suite).canonicalHosts})

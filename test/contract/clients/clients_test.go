@@ -36,6 +36,7 @@ func TestClients(t *testing.T) {
 			{"containerd", containerd},
 			{"awscli", awscli},
 			{"awscli-retag", awscliRetag},
+			{"awscli-secrets", awscliSecrets},
 			{"credential-helper", credentialHelper},
 			{"schema1", schema1},
 			{"translation", translation},

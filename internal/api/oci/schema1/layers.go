@@ -20,12 +20,34 @@ import (
 // Layers are a layer.Service's with the empty one beside them for those who read
 // it. Stat does not know it: who asks whether it is there is about to push it,
 // and an image can only name it once the repository holds it.
-type Layers struct{ *layer.Service }
+type Layers struct {
+	*layer.Service
+	// Reader reads what is asked for, in the service's place: the pull-through cache,
+	// which knows layers that are on their way.
+	Reader Reader
+}
 
-// Open is layer.Service.Open, and reads the empty layer where the repository
+// Reader reads layers; *layer.Service is one.
+type Reader interface {
+	Stat(ctx context.Context, r repository.Repository, d name.Digest) (layer.Layer, error)
+	Open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64) (io.ReadCloser, layer.Layer, error)
+	Redirect(ctx context.Context, r repository.Repository, d name.Digest) (address string, ok bool)
+}
+
+// Stat is the reader's.
+func (l Layers) Stat(ctx context.Context, r repository.Repository, d name.Digest) (layer.Layer, error) {
+	return l.Reader.Stat(ctx, r, d)
+}
+
+// Redirect is the reader's.
+func (l Layers) Redirect(ctx context.Context, r repository.Repository, d name.Digest) (address string, ok bool) {
+	return l.Reader.Redirect(ctx, r, d)
+}
+
+// Open is the reader's, and reads the empty layer where the repository
 // does not hold it.
 func (l Layers) Open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64) (io.ReadCloser, layer.Layer, error) {
-	body, found, err := l.Service.Open(ctx, r, d, offset, length)
+	body, found, err := l.Reader.Open(ctx, r, d, offset, length)
 	if !isEmpty(d, err) {
 		return body, found, err
 	}

@@ -35,7 +35,7 @@ const (
 	verifyRepositories = `SELECT id FROM repository WHERE id > $1 ORDER BY id LIMIT 1` // deleted ones that can be restored too
 	verifyImages       = `SELECT i.id, i.digest, i.media_type, m.body,
 		(SELECT count(*) FROM image_layer l WHERE l.image_id = i.id AND NOT EXISTS (SELECT 1 FROM layer h WHERE h.repository_id = i.repository_id AND h.digest = l.digest)),
-		(SELECT count(*) FROM image_child c WHERE c.image_id = i.id AND NOT EXISTS (SELECT 1 FROM image h WHERE h.repository_id = i.repository_id AND h.digest = c.digest))
+		(SELECT count(*) FROM image_child c WHERE c.image_id = i.id AND NOT i.sparse AND NOT EXISTS (SELECT 1 FROM image h WHERE h.repository_id = i.repository_id AND h.digest = c.digest))
 		FROM image i JOIN manifest m ON m.image_id = i.id WHERE i.repository_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3`
 )
 

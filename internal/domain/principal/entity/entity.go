@@ -77,6 +77,10 @@ func (e Entity) protected() bool { return e.Role != nil && e.Role.Service != "" 
 // principal.Service.Change says.
 type Service struct {
 	p *principal.Service
+	// Elsewhere says whether an account that is not here is one of another
+	// deployment, which policies may name. nil: there are none. It is set before the
+	// service is used.
+	Elsewhere func(ctx context.Context, account name.AccountID) (bool, error)
 }
 
 // New returns the service.

@@ -30,7 +30,7 @@ func (u *UnknownPrincipal) Error() string {
 // or one of the database.
 func (s *Service) PinPrincipals(ctx context.Context, tx *sqldb.Tx, d *policy.Document) (*policy.Document, error) {
 	return mapPrincipals(d, func(ref policy.PrincipalRef) (string, error) {
-		pinned, err := pin(ctx, tx, ref.Value)
+		pinned, err := s.pin(ctx, tx, ref.Value)
 		if err == nil && pinned == "" {
 			err = &UnknownPrincipal{Ref: ref}
 		}
@@ -80,9 +80,9 @@ func mapPrincipals(d *policy.Document, f func(policy.PrincipalRef) (string, erro
 
 // pin is what stands for a principal of type AWS in a stored policy; "" when
 // there is no such principal.
-func pin(ctx context.Context, tx *sqldb.Tx, value string) (string, error) {
+func (s *Service) pin(ctx context.Context, tx *sqldb.Tx, value string) (string, error) {
 	if account, err := name.ParseAccountID(value); err == nil {
-		return pinAccount(ctx, tx, account, principal.RootARN(account))
+		return s.pinAccount(ctx, tx, account, principal.RootARN(account))
 	}
 	arn, err := name.ParseARN(value)
 	if err != nil { // a unique id
@@ -98,9 +98,13 @@ func pin(ctx context.Context, tx *sqldb.Tx, value string) (string, error) {
 	}
 	switch {
 	case arn.Service == "iam" && arn.Resource == "root":
-		return pinAccount(ctx, tx, arn.Account, value)
+		return s.pinAccount(ctx, tx, arn.Account, value)
 	case arn.Service == "sts" && word == "federated-user":
-		return pinAccount(ctx, tx, arn.Account, value)
+		there, err := accountExists(ctx, tx, arn.Account)
+		if err != nil || !there {
+			return "", err
+		}
+		return value, nil
 	case arn.Service == "sts" && word == "assumed-role":
 		role, _, _ := strings.Cut(rest, "/")
 		e, err := named(ctx, tx, arn.Account, Role, role)
@@ -118,14 +122,22 @@ func pin(ctx context.Context, tx *sqldb.Tx, value string) (string, error) {
 	return "", nil
 }
 
-// pinAccount is value where the account exists.
-func pinAccount(ctx context.Context, tx *sqldb.Tx, account name.AccountID, value string) (string, error) {
-	var n int64
-	err := tx.QueryRow(ctx, `SELECT count(*) FROM account WHERE id = $1`, string(account)).Scan(&n)
-	if err != nil || n == 0 {
+// pinAccount is value where the account exists, here or in another deployment.
+func (s *Service) pinAccount(ctx context.Context, tx *sqldb.Tx, account name.AccountID, value string) (string, error) {
+	there, err := accountExists(ctx, tx, account)
+	if err == nil && !there && s.Elsewhere != nil {
+		there, err = s.Elsewhere(ctx, account)
+	}
+	if err != nil || !there {
 		return "", err
 	}
 	return value, nil
+}
+
+func accountExists(ctx context.Context, tx *sqldb.Tx, account name.AccountID) (bool, error) {
+	var n int64
+	err := tx.QueryRow(ctx, `SELECT count(*) FROM account WHERE id = $1`, string(account)).Scan(&n)
+	return n > 0, err
 }
 
 // pinTrust parses a trust policy that a person wrote and returns the text to

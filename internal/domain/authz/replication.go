@@ -1,0 +1,77 @@
+package authz
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/policy"
+	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/principal/entity"
+)
+
+const (
+	// ReplicationService is the service that copies images between registries.
+	ReplicationService = "replication.ecr.amazonaws.com"
+	replicationPolicy  = "arn:aws:iam::aws:policy/aws-service-role/ECRReplicationServiceRolePolicy"
+	// tagging is what the role may besides where a template gives repositories tags:
+	// the template's own role does that, and the destination's registry policy has
+	// to allow it to the source all the same (ECR user guide, "Repository creation
+	// templates").
+	tagging = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"ecr:TagResource","Resource":"*"}}`
+)
+
+// ReplicationPrincipal is the account's service-linked role for replication, as
+// the caller of what it does at a destination. The account may live in another
+// deployment.
+func ReplicationPrincipal(source name.AccountID, now time.Time) principal.Principal {
+	role := entity.ServiceRoleName(ReplicationService)
+	return principal.Principal{
+		Account: source, ARN: "arn:aws:sts::" + string(source) + ":assumed-role/" + role + "/replication", ID: principal.PrefixRole + "REPLICATION:replication",
+		Session: &principal.Session{
+			Kind: principal.RoleSession, Name: "replication", Issued: now, Expires: now.Add(time.Hour),
+			RoleARN: principal.EntityARN(source, "role", "/aws-service-role/"+ReplicationService+"/", role),
+		},
+	}
+}
+
+// AuthorizeReplication answers whether the source account's service-linked role
+// may do all of this at a destination. The role's own permissions are AWS's, the
+// same for every account, so that an account of another deployment can be asked
+// about. Its own registry an account need not allow anything; another account's
+// registry policy has to (ECR user guide, "Private registry permissions"). Nil
+// when everything is allowed; a refusal is an errs.AccessDenied.
+func (s *Service) AuthorizeReplication(ctx context.Context, source name.AccountID, region name.Region, needs []Need) error {
+	p := ReplicationPrincipal(source, s.Clock.Now())
+	linked, ok := s.Principals.Managed().Get(replicationPolicy)
+	if !ok {
+		return fmt.Errorf("AWS's managed policy %s is missing", replicationPolicy)
+	}
+	identity := &principal.Identity{
+		Found: true, Name: entity.ServiceRoleName(ReplicationService), Path: "/aws-service-role/" + ReplicationService + "/", ARN: p.Session.RoleARN,
+		Service: ReplicationService, Policies: []policy.Named{{Name: replicationPolicy, Document: linked.Document}},
+	}
+	if slices.ContainsFunc(needs, func(n Need) bool { return n.Action == "ecr:TagResource" }) {
+		document, err := policy.Parse(tagging, policy.Identity)
+		if err != nil {
+			return err
+		}
+		identity.Policies = append(identity.Policies, policy.Named{Name: replicationPolicy, Document: document})
+	}
+	// Conditions on the organization hold for accounts that are known here.
+	known, err := s.Principals.IdentityOf(ctx, source, "")
+	if err != nil {
+		return err
+	}
+	identity.Organization = known.Organization
+	who := &subject{Principal: p, identity: identity, caller: p.Caller(identity), sources: policy.Sources{Identity: identity.Policies}}
+	r := Request{Principal: p, Needs: slices.Clone(needs), Region: region, UserAgent: ReplicationService}
+	for i := range r.Needs {
+		if err := s.authorize(ctx, &r, who, &r.Needs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
