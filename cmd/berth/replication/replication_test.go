@@ -2,6 +2,7 @@ package replication
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -85,7 +86,9 @@ func serve(t *testing.T) (data string, s replicationadmin.Service, db *sqldb.DB)
 	go func() { ended <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		must(server.Close())
-		<-ended
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	return data, s, db
 }

@@ -26,8 +26,8 @@ func (o *Observer) Distribution(r Replication, u Upstreams) {
 // replicationMetrics are those that readReplication gives.
 func replicationMetrics() []obs.Metric {
 	return []obs.Metric{
-		gauge("berth_replication_backlog", "Copies of images that wait, or are under way, of the whole deployment, by destination. Counting stops at 100,000.", "account", "region"),
-		gauge("berth_replication_lag_seconds", "How long the oldest of them has waited since its push, by destination; 0 where none waits.", "account", "region"),
+		gauge("berth_replication_backlog", "Copies of images that wait, or are under way, of the whole deployment, by the region that they go to. Counting stops at 100,000.", "region"),
+		gauge("berth_replication_lag_seconds", "How long the oldest of them has waited since its push, by region.", "region"),
 	}
 }
 
@@ -40,15 +40,17 @@ func (o *Observer) readReplication(ctx context.Context, set set) error {
 	if err != nil {
 		return err
 	}
-	now := o.cfg.Clock.Now()
+	items, lag := map[string]int64{}, map[string]float64{}
 	for _, b := range all {
-		account, region := string(b.Destination.Account), string(b.Destination.Region)
-		set("berth_replication_backlog", float64(b.Items), account, region)
-		lag := 0.0
+		region := string(b.Destination.Region)
+		items[region] += b.Items
 		if !b.Oldest.IsZero() {
-			lag = max(0, now.Sub(b.Oldest).Seconds())
+			lag[region] = max(lag[region], o.cfg.Clock.Now().Sub(b.Oldest).Seconds())
 		}
-		set("berth_replication_lag_seconds", lag, account, region)
+	}
+	for _, region := range slices.Sorted(maps.Keys(items)) {
+		set("berth_replication_backlog", float64(items[region]), region)
+		set("berth_replication_lag_seconds", lag[region], region)
 	}
 	return nil
 }

@@ -370,3 +370,18 @@ func (d *flaky) PutImage(ctx context.Context, p replication.Place, m replication
 	err = d.around(func() error { tagged, err = d.Destination.PutImage(ctx, p, m); return err })
 	return tagged, err
 }
+
+// TestBandwidth: bytes leave no faster than the node may send them.
+func TestBandwidth(t *testing.T) {
+	const size, perSecond, burst = 768 << 10, 1 << 20, 256 << 10
+	on(t, func(w *world) {
+		w.put(home, to(away))
+		img := w.push("app", "v1", strings.Repeat("z", size))
+		begun := time.Now()
+		w.settle()
+		if took := time.Since(begun); took < time.Second*(size-2*burst)/perSecond {
+			w.t.Errorf("%d bytes took %s", size, took)
+		}
+		w.whole(away, "app", img.Digest)
+	}, func(c *replication.Config) { c.Bandwidth = perSecond })
+}

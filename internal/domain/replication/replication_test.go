@@ -344,7 +344,7 @@ func TestTagOrder(t *testing.T) {
 		}
 		// The destination's own tag stays where it is, too.
 		own := w.repo(away, "app")
-		mine := w.store(own, w.manifestOf(own, nil, "number 1"), "latest")
+		mine := w.store(own, w.manifestOf(own, nil, "number 0"), "latest")
 		if tagged, err := w.receiver.PutImage(ctx, all[4].p, all[4].m); err != nil || !tagged {
 			w.t.Errorf("%t, %v", tagged, err)
 		}
@@ -414,7 +414,9 @@ func TestOptions(t *testing.T) {
 		w.must(w.SetOptions(ctx, away, third, replication.Options{Deletes: true, Untags: true}))
 		own := w.repo(away, "app")
 		mine := w.store(own, w.manifestOf(own, nil, "mine"), "mine")
+		w.store(own, loose.Manifest, "local")
 		w.settle()
+		w.has(third, "app", at("mine", mine), at("local", loose))
 		elsewhere := w.repo(third, "app")
 		w.store(elsewhere, w.manifestOf(elsewhere, nil, "loose"), "v0")
 		before := w.tagsIn(third, "app")
@@ -430,10 +432,10 @@ func TestOptions(t *testing.T) {
 		}
 		gone(image.Ref{Digest: twin.Digest})
 		gone(image.Ref{Tag: "dev"}) // not its last tag
-		w.has(away, "app", at("v1", index), at("", amd), at("", late), at("", onChild), at("v0", loose), at("", early), at("mine", mine))
+		w.has(away, "app", at("v1", index), at("", amd), at("", late), at("", onChild), at("v0", loose), at("local", loose), at("", early), at("mine", mine))
 		w.store(r, loose.Manifest, "v00")
 		gone(image.Ref{Tag: "v0"})
-		w.has(away, "app", at("v1", index), at("", amd), at("", late), at("", onChild), at("v00", loose), at("", early), at("mine", mine))
+		w.has(away, "app", at("v1", index), at("", amd), at("", late), at("", onChild), at("v00", loose), at("local", loose), at("", early), at("mine", mine))
 		gone(image.Ref{Digest: loose.Digest}, image.Ref{Digest: index.Digest}, image.Ref{Digest: amd.Digest})
 		w.has(away, "app", at("", late), at("", onChild), at("", early), at("mine", mine))
 		if after := w.tagsIn(third, "app"); len(after) != len(before) {

@@ -371,6 +371,7 @@ func TestPermissions(t *testing.T) {
 		if _, r := n.pull("hub/plain", "v1"); r.Mutability.Setting != repository.Mutable {
 			t.Errorf("made %+v", r)
 		}
+		w.arrived()
 		// What no upstream can have is asked for nowhere.
 		w.up.ResetRequests()
 		for _, ref := range []string{"a tag", "md5:d41d8cd98f00b204e9800998ecf8427e", "sha256:12", "sha256:x y"} {

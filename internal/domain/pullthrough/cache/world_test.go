@@ -43,6 +43,8 @@ func TestMain(m *testing.M) {
 
 var testRegistry = name.Registry{Account: "123456789012", Region: "eu-west-1"}
 
+var _ Rules = (*pullthrough.Service)(nil)
+
 // patience is how long a test waits for what has to happen.
 const patience = time.Minute
 

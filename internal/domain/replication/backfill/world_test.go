@@ -92,7 +92,6 @@ type world struct {
 	clk *clock.Fake
 	end *end
 	ids map[name.Repository]repository.Repository
-	n   int
 }
 
 func onEngines(t *testing.T, fn func(w *world)) {
