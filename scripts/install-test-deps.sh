@@ -50,6 +50,7 @@ debian=(
 	"haproxy /usr/sbin/haproxy"
 	"nginx-light /usr/sbin/nginx"
 	"pgbouncer /usr/sbin/pgbouncer"
+	"docker-registry /usr/bin/docker-registry"
 )
 
 # missing_packages prints the packages whose file is not there.

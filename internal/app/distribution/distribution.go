@@ -172,6 +172,7 @@ func (s *Services) buildReplication() error {
 		Done: func(ctx context.Context, tx *sqldb.Tx, d replication.Done) error {
 			return s.Backfills.DoneTx(ctx, tx, d)
 		},
+		Wanted:  func(ctx context.Context, id string) (string, error) { return s.Backfills.Wanted(ctx, id) },
 		Workers: c.Settings.Replication.Workers, Bandwidth: c.Settings.Replication.Bandwidth, GiveUp: time.Duration(c.Settings.Replication.GiveUp),
 	})
 	s.Backfills = backfill.New(backfill.Config{

@@ -16,11 +16,11 @@ const (
 	// ReplicationService is the service that copies images between registries.
 	ReplicationService = "replication.ecr.amazonaws.com"
 	replicationPolicy  = "arn:aws:iam::aws:policy/aws-service-role/ECRReplicationServiceRolePolicy"
-	// tagging is what the role may besides where a template gives repositories tags:
-	// the template's own role does that, and the destination's registry policy has
-	// to allow it to the source all the same (ECR user guide, "Repository creation
-	// templates").
-	tagging = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"ecr:TagResource","Resource":"*"}}`
+	// beyond is what the role may besides, as far as a destination's registry policy
+	// allows it to another account. Tags: a template's own role gives them, and the
+	// policy has to allow it to the source all the same (ECR user guide, "Repository
+	// creation templates"). Deletions are Berth's own option of a destination.
+	beyond = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["ecr:TagResource","ecr:BatchDeleteImage"],"Resource":"*"}}`
 )
 
 // ReplicationPrincipal is the account's service-linked role for replication, as
@@ -53,8 +53,8 @@ func (s *Service) AuthorizeReplication(ctx context.Context, source name.AccountI
 		Found: true, Name: entity.ServiceRoleName(ReplicationService), Path: "/aws-service-role/" + ReplicationService + "/", ARN: p.Session.RoleARN,
 		Service: ReplicationService, Policies: []policy.Named{{Name: replicationPolicy, Document: linked.Document}},
 	}
-	if slices.ContainsFunc(needs, func(n Need) bool { return n.Action == "ecr:TagResource" }) {
-		document, err := policy.Parse(tagging, policy.Identity)
+	if slices.ContainsFunc(needs, func(n Need) bool { return n.Action == "ecr:TagResource" || n.Action == "ecr:BatchDeleteImage" }) {
+		document, err := policy.Parse(beyond, policy.Identity)
 		if err != nil {
 			return err
 		}

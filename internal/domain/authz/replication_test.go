@@ -20,8 +20,9 @@ func TestAuthorizeReplication(t *testing.T) {
 		w.Entities.Elsewhere = func(_ context.Context, account name.AccountID) (bool, error) { return account == foreign, nil }
 		arn := reg(ours).RepositoryARN("prod-app")
 		replicate, create, tag := authz.Need{Action: "ecr:ReplicateImage", Resource: arn}, authz.Need{Action: "ecr:CreateRepository", Resource: arn}, authz.Need{Action: "ecr:TagResource", Resource: arn}
+		remove := authz.Need{Action: "ecr:BatchDeleteImage", Resource: arn}
 		push := authz.Need{Action: "ecr:PutImage", Resource: arn}
-		all := []authz.Need{replicate, create, tag}
+		all := []authz.Need{replicate, create, tag, remove}
 		may := func(policy string, source name.AccountID, want bool, needs ...authz.Need) {
 			t.Helper()
 			if policy != "" {
@@ -37,9 +38,10 @@ func TestAuthorizeReplication(t *testing.T) {
 		guide := `{"Sid":"x","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:root"},"Action":["ecr:CreateRepository","ecr:ReplicateImage"],"Resource":["arn:aws:ecr:us-east-1:111111111111:repository/prod-*"]}`
 		may(guide, foreign, true, replicate, create)
 		may("", foreign, false, tag)
+		may("", foreign, false, remove)
 		may("", "888888888888", false, replicate)
 		may("", foreign, false, authz.Need{Action: "ecr:ReplicateImage", Resource: reg(ours).RepositoryARN("dev")})
-		may(`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:root"},"Action":"ecr:*","Resource":"*"}`, foreign, true, all...)
+		may(`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:root"},"Action":"ecr:*","Resource":"*"}`, foreign, true, create, tag, remove)
 		may("", foreign, false, push)
 		may(`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:root"},"Action":"ecr:ReplicateImage","Resource":"*"}`, foreign, false, create)
 		may(`{"Effect":"Deny","Principal":"*","Action":"ecr:ReplicateImage","Resource":"*"}`, ours, false, replicate)

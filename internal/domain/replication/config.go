@@ -48,6 +48,9 @@ type Config struct {
 	Complete func(ctx context.Context, r repository.Repository, d name.Digest) error
 	// Done hears of every item of a backfill that has ended; optional.
 	Done DoneFunc
+	// Wanted says whether a backfill still wants what it has put into the queue: the
+	// code that the item ends with otherwise, "" if it does; optional.
+	Wanted func(ctx context.Context, backfill string) (code string, err error)
 	// Workers is how many lanes this node works on at once, and half as many of
 	// backfills besides; 0 is DefaultWorkers.
 	Workers int

@@ -379,7 +379,7 @@ func (s *Service) finish(ctx context.Context, i item, o outcome) error {
 			return nil
 		}
 		code := o.code
-		if o.dropped {
+		if o.dropped && code == "" {
 			code = DestinationRemoved
 		}
 		return s.Done(ctx, tx, Done{
@@ -401,7 +401,7 @@ func statusTx(ctx context.Context, tx *sqldb.Tx, i item, o outcome) error {
 	if err != nil {
 		return err
 	}
-	if o.code != "" {
+	if o.code != "" && !o.dropped {
 		_, err = tx.Exec(ctx, `UPDATE replication_status SET status = $4, failure_code = $5 WHERE image_id = $1 AND to_account = $2 AND to_region = $3`,
 			append(append([]any{imageID}, to...), string(Failed), o.code)...)
 		return err

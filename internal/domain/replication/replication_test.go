@@ -546,6 +546,7 @@ func TestBackfillItems(t *testing.T) {
 		img := w.push("app", "v1", "one")
 		lost := w.push("app", "v2", "two")
 		w.put(home, to(away))
+		fill := "fill"
 		add := func(dest name.Registry, d name.Digest, tag name.Tag) {
 			w.t.Helper()
 			w.must(w.db.Update(ctx, func(tx *sqldb.Tx) error {
@@ -553,9 +554,15 @@ func TestBackfillItems(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				return w.EnqueueTx(ctx, tx, r, dest, d, tag, "fill")
+				return w.EnqueueTx(ctx, tx, r, dest, d, tag, fill)
 			}))
 		}
+		fill = "stopped" // before its turn came
+		add(away, img.Digest, "v1")
+		w.settle()
+		w.status("app", img.Digest, "")
+		w.has(away, "app")
+		fill = "fill"
 		add(away, img.Digest, "v1")
 		w.settle()
 		w.status("app", img.Digest, "111111111111/us-east-1 COMPLETE")
@@ -575,6 +582,7 @@ func TestBackfillItems(t *testing.T) {
 		equal(w.t, "done", got, []string{
 			"fill 111111111111/eu-west-1 111111111111/us-east-1 app:v1 ", "fill 111111111111/eu-west-1 111111111111/us-east-1 app:v2 ImageNotFound",
 			"fill 111111111111/eu-west-1 111111111111/us-west-2 app:v1 DestinationRemoved",
+			"stopped 111111111111/eu-west-1 111111111111/us-east-1 app:v1 NotSent",
 		})
 	})
 }

@@ -66,7 +66,8 @@ type outcome struct {
 	// code says why it has failed for good, sub the same of images that it names.
 	code string
 	sub  []string
-	// dropped says that its destination is not configured any more.
+	// dropped says that its destination is not configured any more, or, with a code,
+	// that its backfill does not want it.
 	dropped bool
 	// follow says that what refers to the image is to be looked for.
 	follow bool
@@ -85,6 +86,16 @@ func (s *Service) doLane(ctx context.Context, t jobs.Task, l lane) error {
 		if !found {
 			return s.again(ctx, l, next)
 		}
+		code, err := s.unwanted(ctx, i)
+		if err != nil {
+			return err
+		}
+		if code != "" {
+			if err := s.finish(ctx, i, outcome{dropped: true, code: code}); err != nil {
+				return err
+			}
+			continue
+		}
 		if !s.gates.enter(i.Destination.Region, s.Clock.Now()) {
 			if !s.late(i) {
 				return nil // a sweep comes for it
@@ -97,6 +108,15 @@ func (s *Service) doLane(ctx context.Context, t jobs.Task, l lane) error {
 			return err
 		}
 	}
+}
+
+// unwanted is the code to end an item with that was not begun, and that its backfill,
+// which was stopped, does not want any more; "" for all others.
+func (s *Service) unwanted(ctx context.Context, i item) (string, error) {
+	if i.backfill == "" || i.attempts > 0 || s.Wanted == nil {
+		return "", nil
+	}
+	return s.Wanted(ctx, i.backfill)
 }
 
 // again has a lane done at the time, in microseconds, where that is not 0.

@@ -181,6 +181,12 @@ func newWorld(t *testing.T, durable, volatile *sqldb.DB, change ...func(*replica
 			}
 			return w.complete(ctx, r, d)
 		},
+		Wanted: func(_ context.Context, backfill string) (string, error) {
+			if backfill == "stopped" {
+				return "NotSent", nil
+			}
+			return "", nil
+		},
 		Done: func(_ context.Context, tx *sqldb.Tx, d replication.Done) error {
 			tx.AfterCommit(func() {
 				w.mu.Lock()

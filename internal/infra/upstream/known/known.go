@@ -16,8 +16,10 @@ type Registry struct {
 	Blobs  []string // where it keeps blobs, and for registry.k8s.io manifests
 }
 
-// Registries is what the operators of these registries document, or what their
-// registries answer where they document nothing. Object storage is narrowed to the
+// Registries is what the operators of these registries document, as far as that is
+// known: the table was put together from their pages and has not been tried against
+// every one of them. A host that is missing is refused by its name, and an operator
+// of Berth can add it (pull_through.upstreams). Object storage is narrowed to the
 // registry's buckets where these are documented; elsewhere anybody may have a bucket
 // under such a name, and what protects the caller is that no credentials go there
 // and that digests are compared.

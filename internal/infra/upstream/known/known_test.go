@@ -38,7 +38,7 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestRegistries holds the table to what upstreams were seen to redirect to.
+// TestRegistries: hosts of the kind that each registry redirects to are in the table.
 func TestRegistries(t *testing.T) {
 	for _, c := range []struct {
 		host   string
