@@ -52,6 +52,9 @@ func (b *pacedBody) deadline(t time.Time) { _ = b.rc.SetReadDeadline(t) }
 // broken says whether the body ended before its end.
 func (b *pacedBody) broken() bool { return b.err != nil && !errors.Is(b.err, io.EOF) }
 
+// ended says whether there is nothing more to read.
+func (b *pacedBody) ended() bool { return b.err != nil }
+
 // drain reads what is left of a refused request's body, within the bounds.
 func (b *pacedBody) drain() {
 	if b.err != nil {

@@ -121,7 +121,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	status, text := h.encode(out, err, id, in)
-	if err != nil {
+	// A refusal is given at once, so that a layer that is not wanted is not sent on.
+	early := err != nil && !body.ended() && rc.EnableFullDuplex() == nil
+	if err != nil && !early {
 		body.drain()
 	}
 	body.end()
@@ -135,6 +137,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 	_, _ = w.Write(text)                 // a peer that has gone asks again
 	_ = rc.Flush()                       // likewise
+	if early {
+		body.drain()
+		body.end()
+	}
 	_ = rc.SetWriteDeadline(time.Time{}) // the connection's next answer has its own
 }
 
