@@ -133,3 +133,5 @@ queries: ## write docs/queries.md: the plans of all queries with a million image
 big: ## a layer of 10 GiB in and out, with the server's memory measured
 	$(call header,A layer of 10 GiB)
 	go test -count=1 -timeout 60m -v -run 'TestBigLayer|TestManyPushes' ./test/contract/process -args -big
+	$(call header,An image of 1 GiB between deployments that are killed)
+	go test -count=1 -timeout 30m -v -run TestKillWhileSending ./test/contract/replication -args -big

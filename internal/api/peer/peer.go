@@ -135,8 +135,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	_ = rc.SetWriteDeadline(time.Now().Add(h.Stall)) // a connection that has no deadlines is a test's
 	w.WriteHeader(status)
-	_, _ = w.Write(text)                 // a peer that has gone asks again
-	_ = rc.Flush()                       // likewise
+	_, _ = w.Write(text) // a peer that has gone asks again
+	_ = rc.Flush()       // likewise
 	if early {
 		body.drain()
 		body.end()

@@ -1,12 +1,14 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +23,9 @@ import (
 )
 
 const (
-	// blobsAtOnce is how many blobs of an image are sent side by side.
+	// blobsAtOnce is how many blobs of an image are sent side by side. As many besides
+	// may have been sent and wait for the destination to have stored them, so that the
+	// line does not wait for that.
 	blobsAtOnce = 4
 	// pieceSize is how much of a blob is read at once, and the burst of the limit on
 	// bandwidth.
@@ -220,16 +224,27 @@ func (c *carriage) blobs(ctx context.Context, all []manifest.Descriptor) error {
 		c.total.Add(p.Size - p.Offset)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(blobsAtOnce)
+	group.SetLimit(2 * blobsAtOnce)
+	sending := make(chan struct{}, blobsAtOnce)
 	for _, p := range parts {
-		group.Go(func() error { return c.blob(ctx, p) })
+		select {
+		case sending <- struct{}{}:
+		case <-ctx.Done():
+			cut := context.Cause(ctx)
+			return cmp.Or(group.Wait(), cut)
+		}
+		sent := sync.OnceFunc(func() { <-sending })
+		group.Go(func() error {
+			defer sent()
+			return c.blob(ctx, p, sent)
+		})
 	}
 	return group.Wait()
 }
 
-// blob copies one blob. It goes on after a break, and waits for whoever else sends
-// the same.
-func (c *carriage) blob(ctx context.Context, p Part) error {
+// blob copies one blob, and calls sent when all its bytes are on their way. It goes
+// on after a break, and waits for whoever else sends the same.
+func (c *carriage) blob(ctx context.Context, p Part, sent func()) error {
 	key := flight{to: Place{Destination: c.item.Destination, Repository: c.item.repository}, digest: p.Digest}
 	waited, err := c.flights.begin(ctx, key)
 	if err != nil {
@@ -245,7 +260,7 @@ func (c *carriage) blob(ctx context.Context, p Part) error {
 			}
 			p = left[0]
 		}
-		err := c.put(ctx, p)
+		err := c.put(ctx, p, sent)
 		switch {
 		case errs.Is(err, errs.UploadBusy):
 			if busySince.IsZero() {
@@ -271,8 +286,8 @@ func (c *carriage) blob(ctx context.Context, p Part) error {
 
 var errStalled = errs.New(errs.Unavailable, "The destination has not taken any more bytes of a layer for too long")
 
-// put sends the bytes of one part.
-func (c *carriage) put(ctx context.Context, p Part) (err error) {
+// put sends the bytes of one part, and calls sent when the last one was taken.
+func (c *carriage) put(ctx context.Context, p Part, sent func()) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	body := io.NopCloser(strings.NewReader(""))
@@ -284,7 +299,7 @@ func (c *carriage) put(ctx context.Context, p Part) (err error) {
 	watch := time.AfterFunc(stallLimit, func() { cancel(errStalled) })
 	defer watch.Stop()
 	var broken atomic.Pointer[error]
-	err = c.dest.PutBlob(ctx, c.item.place(), p, c.stream(ctx, body, watch, &broken))
+	err = c.dest.PutBlob(ctx, c.item.place(), p, c.stream(ctx, body, watch, sent, &broken))
 	closed := body.Close()
 	switch failed := broken.Load(); {
 	case failed != nil:
@@ -298,8 +313,8 @@ func (c *carriage) put(ctx context.Context, p Part) (err error) {
 }
 
 // stream makes the body of a blob on its way: counted, within the bandwidth, and
-// watched. failed keeps why the bytes could not be read.
-func (c *carriage) stream(ctx context.Context, body io.Reader, watch *time.Timer, failed *atomic.Pointer[error]) io.Reader {
+// watched. sent is called at its end; failed keeps why the bytes could not be read.
+func (c *carriage) stream(ctx context.Context, body io.Reader, watch *time.Timer, sent func(), failed *atomic.Pointer[error]) io.Reader {
 	return readFunc(func(p []byte) (int, error) {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
@@ -319,6 +334,7 @@ func (c *carriage) stream(ctx context.Context, body io.Reader, watch *time.Timer
 		switch {
 		case err == io.EOF:
 			watch.Reset(settleLimit)
+			sent()
 		case err != nil && ctx.Err() == nil:
 			failed.Store(&err)
 		}

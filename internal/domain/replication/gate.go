@@ -84,6 +84,17 @@ func (g *gates) isShut(r name.Region, now time.Time) bool {
 	return one != nil && (one.tried || now.Before(one.until))
 }
 
+// opens is when the region may be tried again; in the past, or zero, where it may be
+// now.
+func (g *gates) opens(r name.Region) time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if one := g.shut[r]; one != nil {
+		return one.until
+	}
+	return time.Time{}
+}
+
 // flights let one of those that bring the same blob to the same place go at a time.
 type flights struct {
 	mu  sync.Mutex

@@ -169,6 +169,10 @@ func (s *Service) tryItem(ctx context.Context, t jobs.Task, i item) error {
 func (s *Service) putOff(ctx context.Context, i item) error {
 	pause := min(firstPause<<min(i.attempts, 16), longestPause)
 	at := s.Clock.Now().Add(pause/2 + rand.N(pause/2))
+	// Before that it would not be let through, and would wait for a sweep.
+	if opens := s.gates.opens(i.Destination.Region); at.Before(opens) {
+		at = opens.Add(time.Millisecond)
+	}
 	return s.Durable.Update(ctx, func(tx *sqldb.Tx) error {
 		_, err := tx.Exec(ctx, `UPDATE replication_item SET attempts = attempts + 1, next_at = $2 WHERE id = $1`, i.id, at.UnixMicro())
 		return err

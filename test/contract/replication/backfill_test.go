@@ -153,13 +153,13 @@ func TestBackfill(t *testing.T) {
 		return &ecr.StartReplicationBackfillInput{Destination: &types.ReplicationDestination{Region: &region, RegistryId: &account}}
 	}
 	_, err := p.east.api.StartReplicationBackfill(ctx, to(ireland, accountA))
-	refused(t, "to a destination that is not configured", err, "ValidationException")
+	refused(t, "to a destination that is not configured", err, "InvalidParameterException")
 	p.east.replicate(t, rule([]string{"old/"}, p.ireland), rule([]string{"denied/"}, other))
 	if got := p.east.status(t, "old/0", "t0", p.ireland); got != "" {
 		t.Errorf("an image from before the configuration is %q", got)
 	}
 	_, err = p.east.api.StartReplicationBackfill(ctx, to(west, accountA))
-	refused(t, "to a destination that is not configured", err, "ValidationException")
+	refused(t, "to a destination that is not configured", err, "InvalidParameterException")
 	nobody := "00000000-0000-4000-8000-000000000000"
 	_, err = p.east.api.StopReplicationBackfill(ctx, &ecr.StopReplicationBackfillInput{ReplicationBackfillId: &nobody})
 	refused(t, "stopping what is not there", err, "ReplicationBackfillNotFoundException")
@@ -198,7 +198,6 @@ func TestBackfill(t *testing.T) {
 		t.Errorf("%d images are at the destination, %d were sent", there, done)
 	}
 
-	second := p.east.start(t, p.ireland)
 	denied := p.east.start(t, other)
 	end = p.east.over(t, denied, types.ReplicationBackfillStatusComplete)
 	if pr := end.Progress; *pr.TotalReplicationCount != 3 || *pr.FailedReplicationCount != 3 || *pr.CompletedReplicationCount != 0 || len(pr.FailureCodes) != 1 || pr.FailureCodes[0] != "AccessDenied" {
@@ -216,6 +215,7 @@ func TestBackfill(t *testing.T) {
 	if all, _ := p.east.results(t, denied, types.ReplicationBackfillResultStatusComplete, 100); len(all) != 0 {
 		t.Errorf("not failed: %v", all)
 	}
+	second := p.east.start(t, p.ireland)
 	end = p.east.over(t, second, types.ReplicationBackfillStatusComplete)
 	t.Logf("%d images: %s", *end.Progress.TotalReplicationCount, end.EndedAt.Sub(*end.StartedAt))
 	if pr := end.Progress; *pr.TotalReplicationCount != repos*each || *pr.CompletedReplicationCount != repos*each || *pr.FailedReplicationCount != 0 || len(pr.FailureCodes) != 0 {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,12 +70,12 @@ func TestKillWhileSending(t *testing.T) {
 	const repo = "big/app"
 	p.east.create(t, repo)
 	p.east.replicate(t, rule(nil, p.ireland))
-	large := harness.Manifest{SchemaVersion: 2, MediaType: harness.OCIImage, Config: config(t, p.east, repo, `{"architecture":"amd64","os":"linux"}`)}
+	large := harness.Manifest{SchemaVersion: 2, MediaType: harness.OCIImage, Config: pushConfig(t, p.east, repo, `{"architecture":"amd64","os":"linux"}`)}
 	w := &watcher{to: p.ireland, repo: repo, blobs: map[string][]string{}, children: map[string][]string{}}
 	for n := range layers {
 		large.Layers = append(large.Layers, pushStream(t, p.east, repo, byte(n), size/layers))
 	}
-	small := harness.Manifest{SchemaVersion: 2, MediaType: harness.OCIImage, Config: config(t, p.east, repo, `{"architecture":"arm64","os":"linux"}`),
+	small := harness.Manifest{SchemaVersion: 2, MediaType: harness.OCIImage, Config: pushConfig(t, p.east, repo, `{"architecture":"arm64","os":"linux"}`),
 		Layers: []harness.Descriptor{pushStream(t, p.east, repo, 100, 100_000)}}
 	index := harness.Manifest{SchemaVersion: 2, MediaType: harness.OCIIndex}
 	var refs []string
@@ -153,7 +155,8 @@ func TestKillWhileSending(t *testing.T) {
 // TestPartition cuts the line while pushes go on: afterwards all is there, and a tag
 // that has moved meanwhile is where it is at the source.
 func TestPartition(t *testing.T) {
-	p := newPair(t, "", harness.Options{})
+	admin := harness.FreeAddress(t)
+	p := newPair(t, "admin_listen: "+admin+"\n", harness.Options{})
 	p.east.replicate(t, rule(nil, p.ireland))
 	const repos, images = 4, 5
 	for r := range repos {
@@ -182,6 +185,10 @@ func TestPartition(t *testing.T) {
 		if got := p.east.status(t, one.repo, one.ref, p.ireland); got != "IN_PROGRESS" {
 			t.Errorf("%s:%s is %q while the line is cut", one.repo, one.ref, got)
 		}
+	}
+	eventually(t, "the backlog in the metrics", func() bool { return gauge(t, admin, "berth_replication_backlog") == float64(len(all)) })
+	if lag := gauge(t, admin, "berth_replication_lag_seconds"); lag <= 0 {
+		t.Errorf("the lag in the metrics is %f", lag)
 	}
 	if got := p.ireland.Verify(t, "cut/0", "v1").Digest; got != before.Digest {
 		t.Errorf("the tag is on %s while the line is cut", got)
@@ -233,7 +240,7 @@ func (f *far) push(t *testing.T, repo string, seed byte, n int64) time.Duration 
 	t.Helper()
 	f.east.create(t, repo)
 	const layers = 10
-	m := harness.Manifest{SchemaVersion: 2, MediaType: harness.OCIImage, Config: config(t, f.east, repo, `{"architecture":"amd64","os":"linux"}`)}
+	m := harness.Manifest{SchemaVersion: 2, MediaType: harness.OCIImage, Config: pushConfig(t, f.east, repo, `{"architecture":"amd64","os":"linux"}`)}
 	for l := range layers {
 		m.Layers = append(m.Layers, pushStream(t, f.east, repo, seed+byte(l), n/layers))
 	}
@@ -300,4 +307,28 @@ func TestLostPackets(t *testing.T) {
 	if got := f.ireland.Verify(t, "lost", "v1").Digest; got != last.Digest {
 		t.Errorf("the tag is on %s, want %s", got, last.Digest)
 	}
+}
+
+// gauge reads the gauge of what goes to ireland; 0 where it is not there.
+func gauge(t *testing.T, admin, name string) float64 {
+	t.Helper()
+	answer, err := http.Get("http://" + admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }() // it is read below
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(text), name+`{region="`+ireland+`"} `)
+	if !found {
+		return 0
+	}
+	value, _, _ := strings.Cut(after, "\n")
+	n, err := strconv.ParseFloat(value, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -374,8 +374,8 @@ func pullStream(ctx context.Context, p *place, repo string, d harness.Descriptor
 	return err
 }
 
-// config pushes a configuration.
-func config(t *testing.T, p *place, repo, text string) *harness.Descriptor {
+// pushConfig pushes a configuration.
+func pushConfig(t *testing.T, p *place, repo, text string) *harness.Descriptor {
 	t.Helper()
 	body := []byte(text)
 	digest, err := p.PutBlob(t.Context(), repo, body)
