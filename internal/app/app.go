@@ -142,7 +142,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 	}
 	a.durable, a.volatile, a.keys = a.backends.Durable, a.backends.Volatile, a.backends.Keys
 	a.watchDatabases(a.durable, a.volatile)
-	if err := a.buildServices(); err != nil {
+	if err := a.buildServices(ctx); err != nil {
 		return nil, err
 	}
 	if err := a.firstStart(ctx); err != nil {
@@ -164,7 +164,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 }
 
 // buildServices wires the domain, once.
-func (a *App) buildServices() (err error) {
+func (a *App) buildServices(ctx context.Context) (err error) {
 	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{
 		DrainTimeout: time.Duration(a.cfg.DrainTimeout), Lease: jobLease, Alone: !a.cfg.Database.Postgres(), Around: a.observe.Job,
 	})
@@ -224,7 +224,7 @@ func (a *App) buildServices() (err error) {
 			return lifecycle.Options{Extended: set.LifecycleExtended, MultiArch: set.LifecycleMultiArch}, err
 		},
 	})
-	a.distribution, err = distribution.New(distribution.Config{
+	a.distribution, err = distribution.New(ctx, distribution.Config{
 		Settings: a.cfg, Durable: a.durable, Volatile: a.volatile, Keys: a.keys, Clock: a.clk, Log: a.log, Jobs: a.queue, Outbox: a.outbox, Trail: a.trail,
 		Quotas: a.quotas, Hosts: a.hosts, Principals: a.principals, Entities: a.entities, Access: a.access, Registries: a.registries,
 		Repositories: a.repositories, Layers: a.layers, Images: a.images, Templates: a.templates, Handler: a.Handler,

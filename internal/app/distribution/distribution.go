@@ -9,6 +9,7 @@ package distribution
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -90,14 +91,18 @@ type Services struct {
 }
 
 // New puts the services together.
-func New(c Config) (*Services, error) {
+func New(ctx context.Context, c Config) (*Services, error) {
 	s := &Services{c: c}
 	s.Peers = peer.New(peer.Config{DB: c.Durable, Clock: c.Clock, Log: c.Log, Secrets: c.Principals})
 	c.Entities.Elsewhere = s.elsewhere
 	if err := s.buildPullThrough(); err != nil {
 		return nil, err
 	}
-	return s, s.buildReplication()
+	receiver, err := s.buildReplication()
+	if err == nil && !c.Settings.Database.Postgres() { // no other node can be at work
+		err = errors.Join(receiver.Alone(ctx), s.Cache.Alone(ctx))
+	}
+	return s, err
 }
 
 // Run does what goes on without a request, until ctx ends.
@@ -136,11 +141,11 @@ func (s *Services) InUse(ctx context.Context, account name.AccountID, service st
 	return all, nil
 }
 
-func (s *Services) buildReplication() error {
+func (s *Services) buildReplication() (*receive.Receiver, error) {
 	c := s.c
 	roots, err := authorities(c.Settings.Replication.CA, "replication.ca")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.client = client.New(client.Config{Peers: s.Peers, Clock: c.Clock, Log: c.Log, Roots: roots})
 	s.client.Register(c.Jobs)
@@ -178,7 +183,7 @@ func (s *Services) buildReplication() error {
 	s.Backfills = backfill.New(backfill.Config{
 		DB: c.Durable, Clock: c.Clock, Log: c.Log, Registries: c.Registries, Repositories: c.Repositories, Images: c.Images, Jobs: c.Jobs, Queue: s.Replication,
 	})
-	return nil
+	return receiver, nil
 }
 
 // template makes repositories by the templates for the trigger.

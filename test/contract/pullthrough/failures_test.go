@@ -151,11 +151,11 @@ func TestUpstreamKilled(t *testing.T) {
 	if got := w.root.Verify(t, "far/big", "v1"); got.Digest != image.Digest {
 		t.Errorf("after the upstream came back: %s", got.Digest)
 	}
+	w.becomes(t, "far/big", image.Digest+" v1")
 	rest := l.sent.Load() - before
 	if t.Logf("%d bytes came before the upstream was killed, %d after", before, rest); rest > size-half/2 {
 		t.Errorf("%d bytes of %d were fetched again", rest, size)
 	}
-	// That such an import is brought to its end by its job, TestKilled waits for.
 	w.clean(t)
 }
 

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -15,7 +16,7 @@ import (
 // here, by its manifest; otherwise it fails as layer.Service.Stat does.
 func (s *Service) Stat(ctx context.Context, r repository.Repository, d name.Digest) (layer.Layer, error) {
 	l, err := s.Layers.Stat(ctx, r, d)
-	if !errs.Is(err, errs.LayersNotFound) {
+	if err == nil && l.Referenced || err != nil && !errs.Is(err, errs.LayersNotFound) {
 		return l, err
 	}
 	b, found, lookErr := s.needed(ctx, r, d)
@@ -24,6 +25,8 @@ func (s *Service) Stat(ctx context.Context, r repository.Repository, d name.Dige
 		return layer.Layer{}, lookErr
 	case found:
 		return asLayer(b), nil
+	case err == nil:
+		return l, nil
 	}
 	return s.Layers.Stat(ctx, r, d) // it may have come between the two looks
 }
@@ -72,5 +75,23 @@ func (s *Service) Open(ctx context.Context, r repository.Repository, d name.Dige
 	if err != nil {
 		return nil, layer.Layer{}, err
 	}
+	s.goOn(ctx, r, b)
 	return body, asLayer(b), nil
+}
+
+// goOn has the imports that need the blob go on once it is here: a first try may have
+// failed that clients now make up for.
+func (s *Service) goOn(ctx context.Context, r repository.Repository, b fetch.Blob) {
+	_, _ = s.work.Fly(ctx, fmt.Sprintf("b/%d/%s", r.ID, b.Digest), func(ctx context.Context) error {
+		if err := s.fetchOne(ctx, r, b); err != nil {
+			return err
+		}
+		ids, err := s.needing(ctx, r, b.Digest)
+		for _, id := range ids {
+			if _, failed := s.bring(ctx, id); failed != nil {
+				err = failed
+			}
+		}
+		return err
+	}) // it fails while the process ends; then a job goes on
 }

@@ -371,8 +371,9 @@ func TestKilled(t *testing.T) {
 		}
 		// All blobs are here, and no image yet.
 		for _, d := range []string{want.Config.Digest.String(), want.Layers[0].Digest.String()} {
-			_, err := n.read(r, d)
+			b, _, err := n.needed(t.Context(), r, name.Digest(d))
 			w.must(err)
+			w.must(n.fetchOne(t.Context(), r, b))
 		}
 		if w.imports() != 1 {
 			t.Error("the import is over")

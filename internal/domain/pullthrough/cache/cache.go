@@ -148,6 +148,10 @@ func New(c Config) *Service {
 // Stats reads the numbers of this process.
 func (s *Service) Stats() outcome.Stats { return s.track.Stats() }
 
+// Alone gives free what an earlier process was fetching: for a process that has its
+// databases to itself, before it works.
+func (s *Service) Alone(ctx context.Context) error { return s.leases.Free(ctx) }
+
 // Run returns when ctx has ended and all that the service does by itself has
 // stopped. Layers that were still coming are gone on with by jobs, here or elsewhere.
 func (s *Service) Run(ctx context.Context) error {

@@ -253,6 +253,16 @@ func (s *Service) needed(ctx context.Context, r repository.Repository, d name.Di
 	return b, found, err
 }
 
+// needing finds the imports of the repository that need a blob; a few are enough, for
+// the others are found when they end.
+func (s *Service) needing(ctx context.Context, r repository.Repository, d name.Digest) (ids []int64, err error) {
+	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
+		ids, err = sqldb.Collect(ctx, tx, sqldb.One[int64], `SELECT import_id FROM pullthrough_import_blob WHERE repository_id = $1 AND digest = $2 ORDER BY import_id DESC LIMIT 8`, r.ID, string(d))
+		return err
+	})
+	return ids, err
+}
+
 // drop removes an arrival; its tags are asked for anew by the next pull.
 func (s *Service) drop(ctx context.Context, a arrival) error {
 	return s.update(ctx, func(tx *sqldb.Tx) error {

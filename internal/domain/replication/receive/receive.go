@@ -261,6 +261,15 @@ const (
 	uploadLife = 48 * time.Hour
 )
 
+// Alone gives free the blobs that an earlier process was taking in: for a process that
+// has its databases to itself, before it works.
+func (r *Receiver) Alone(ctx context.Context) error {
+	return r.c.Volatile.Update(ctx, func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE replication_upload SET held_until = 0`)
+		return err
+	})
+}
+
 // Tidy forgets uploads that nobody goes on with, and deletions of long ago.
 func (r *Receiver) Tidy(ctx context.Context) error {
 	now := r.c.Clock.Now()

@@ -173,3 +173,11 @@ func (s Leases) Turn(ctx context.Context, id string, poll time.Duration, done fu
 		}
 	}
 }
+
+// Free gives all leases free.
+func (s Leases) Free(ctx context.Context) error {
+	return s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE pullthrough_fetch SET owner = 0`)
+		return err
+	})
+}
