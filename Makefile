@@ -79,7 +79,7 @@ check-arch:
 .PHONY: test-unit
 test-unit: ## unit tests, with the race detector
 	$(call header,Unit tests)
-	go test -race -shuffle=on -timeout 30m -p 3 $$(go list ./... | grep -v '/berth/test/')
+	go test -race -shuffle=on -timeout 30m $$(go list ./... | grep -v '/berth/test/')
 	for module in $(CODE_MODULES); do go -C "$$module" test -race -shuffle=on -timeout 30m ./...; done
 
 # The suites that say nothing about a shape of storage of their own run on the

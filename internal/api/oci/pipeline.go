@@ -172,7 +172,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a.record(ctx, c, the, resp, nil)
 	a.observe(w, c, the, resp.status, "", nil)
-	c.body.End(c.hasBody() && resp.content == nil)
+	if !c.body.End(c.hasBody() && resp.content == nil) {
+		h.Set("Connection", "close")
+	}
 	if err := answer.Write(w, rc, r.Method, a.c.Stall); err != nil {
 		a.brokeOff(c, err)
 	}
@@ -318,7 +320,9 @@ func (a *API) refuse(w http.ResponseWriter, c *call, resp response, p problem.Pr
 	if c.caller.ARN != "" && c.hasBody() && c.r.Header.Get("Expect") == "" {
 		c.body.Drain()
 	}
-	c.body.End(c.hasBody())
+	if !c.body.End(c.hasBody()) {
+		w.Header().Set("Connection", "close")
+	}
 	if p.Status == http.StatusUnauthorized {
 		token.Challenge(w, c.base)
 		return

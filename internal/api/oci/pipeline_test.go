@@ -459,7 +459,9 @@ func TestTakeover(t *testing.T) {
 		t.Fatal("the upload is not there")
 	}
 	c.wants(c.do("PATCH", at, []byte("whole")), 202)
-	if status := <-first; status != 409 && status != 0 && status != 400 {
+	// 408: on a busy machine the first may have come after the second, and nothing more
+	// comes of it.
+	if status := <-first; status != 409 && status != 0 && status != 400 && status != 408 {
 		t.Errorf("the first request is answered %d", status)
 	}
 	_ = feed.Close() // a pipe's Close cannot fail

@@ -59,7 +59,7 @@ func TestSnapshot(t *testing.T) {
 // TestUnbounded: neither of the long transactions is cut by the bounds that View
 // and Update have.
 func TestUnbounded(t *testing.T) {
-	db, err := sqldb.OpenPostgres(t.Context(), sqldb.PostgresOptions{URL: sqldbtest.PostgresURL(t), StatementTimeout: 50 * time.Millisecond})
+	db, err := sqldb.OpenPostgres(t.Context(), sqldb.PostgresOptions{URL: sqldbtest.PostgresURL(t), StatementTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,14 +76,14 @@ func TestUnbounded(t *testing.T) {
 		if idle != "0" {
 			t.Errorf("a pause may last %s", idle)
 		}
-		return tx.QueryRow(t.Context(), `SELECT CAST(pg_sleep(0.2) AS text)`).Scan(&void)
+		return tx.QueryRow(t.Context(), `SELECT CAST(pg_sleep(1.5) AS text)`).Scan(&void)
 	}
 	if err := errors.Join(db.Snapshot(t.Context(), slow), db.Load(t.Context(), slow)); err != nil {
 		t.Error(err)
 	}
 	err = db.View(t.Context(), func(tx *sqldb.Tx) error {
 		var void string
-		return tx.QueryRow(t.Context(), `SELECT CAST(pg_sleep(0.2) AS text)`).Scan(&void)
+		return tx.QueryRow(t.Context(), `SELECT CAST(pg_sleep(1.5) AS text)`).Scan(&void)
 	})
 	if err == nil {
 		t.Error("a View is not bounded, so this test says nothing")

@@ -120,16 +120,21 @@ func (b *Body) Drain() {
 // says to give it one. It gets nothing from a body that broke, and a reader that
 // was left behind is sent away, since net/http would wait for it, and with it
 // the client for its answer.
-func (b *Body) End(unread bool) {
+//
+// It says whether the connection can take another request: a failure to read from
+// it cancels, in net/http, whatever comes on it later.
+func (b *Body) End(unread bool) (reusable bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ended = true
 	switch {
 	case b.reading, b.err != nil && !errors.Is(b.err, io.EOF):
 		b.deadline(time.Unix(1, 0))
+		return false
 	case unread && b.err == nil:
 		b.deadline(time.Now().Add(min(maxDrainTime, b.stall)))
 	}
+	return true
 }
 
 // writer writes an answer and gives up when the client takes nothing.

@@ -56,7 +56,9 @@ func TestStalledBody(t *testing.T) {
 		b := NewBody(r.Body, http.NewResponseController(w), stall)
 		got, err := io.ReadAll(b)
 		b.Drain()
-		b.End(true)
+		if b.End(true) {
+			t.Error("a connection with half a body is to be used again")
+		}
 		_, _ = fmt.Fprintf(w, "%q %v %v", got, Stalled(b.Broken()), err != nil)
 	})
 	begun := time.Now()
@@ -135,7 +137,9 @@ func TestReaderLeftBehind(t *testing.T) {
 		<-began
 		time.Sleep(50 * time.Millisecond) // into the Read
 		b.Drain()
-		b.End(true)
+		if b.End(true) {
+			t.Error("a connection with a reader on it is to be used again")
+		}
 		_, _ = io.WriteString(w, "answered")
 	})
 	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
@@ -160,7 +164,9 @@ func TestDrain(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		b := NewBody(r.Body, http.NewResponseController(w), stall)
 		b.Drain()
-		b.End(true)
+		if !b.End(true) {
+			t.Error("a connection whose body was read is not to be used again")
+		}
 		w.WriteHeader(http.StatusTeapot)
 	})
 	const size = 4 << 20
