@@ -2,9 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
-	"fmt"
-	"os"
 
 	"github.com/berth-registry/berth/internal/api/iam"
 	"github.com/berth-registry/berth/internal/api/iam/credentials"
@@ -20,6 +17,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/principal/organization"
 	"github.com/berth-registry/berth/internal/domain/principal/provider"
 	"github.com/berth-registry/berth/internal/domain/principal/session"
+	"github.com/berth-registry/berth/internal/infra/certs"
 	"github.com/berth-registry/berth/internal/infra/oidcverify"
 )
 
@@ -30,7 +28,7 @@ func (a *App) buildIdentity() (err error) {
 	a.credentials = credential.New(a.principals)
 	a.providers = provider.New(a.principals)
 	a.organizations = organization.New(organization.Config{DB: a.durable, Clock: a.clk, Forget: a.principals.Forget})
-	roots, err := issuerRoots(a.cfg.IssuerCA)
+	roots, err := certs.Authorities(a.cfg.IssuerCA, "issuer_ca")
 	if err != nil {
 		return err
 	}
@@ -43,26 +41,6 @@ func (a *App) buildIdentity() (err error) {
 		ImageTags: tagged.Reader{Durable: a.durable}.Of,
 	})
 	return err
-}
-
-// issuerRoots are the system's certificate authorities and those of the file;
-// nil stands for the system's alone.
-func issuerRoots(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("issuer_ca cannot be read: %w", err)
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool() // a system without any
-	}
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("issuer_ca: %s holds no certificate in PEM form", file)
-	}
-	return roots, nil
 }
 
 // serviceRoleInUse says in which regions the account has something configured for

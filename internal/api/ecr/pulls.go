@@ -62,26 +62,14 @@ func imagesShape(r repository.Repository, images []image.Image, failures []Image
 // pullThrough is batchGetImage through the cache. What the upstream refuses of one
 // image is a failure of that image.
 func (a *API) pullThrough(ctx context.Context, c *aws.Call, r repository.Repository, reg name.Registry, repo name.Repository, in *BatchGetImageInput, note bool) (*BatchGetImageOutput, error) {
-	may := func(ctx context.Context, n authz.Need) (bool, error) {
-		n.Resource = reg.RepositoryARN(repo)
-		err := a.Access.Authorize(ctx, authz.Request{Principal: c.Principal, Needs: []authz.Need{n}, Region: c.Region, Origin: c.Origin, UserAgent: c.UserAgent})
-		if errs.Is(err, errs.AccessDenied) {
-			return false, nil
-		}
-		return err == nil, err
-	}
 	var images []image.Image
 	failures := []ImageFailure{}
 	for _, ref := range refsOf(in.ImageIds) {
-		img, found, err := a.Cache.Image(ctx, cache.Pull{
-			Registry: reg, Repository: repo, Ref: ref, Accept: in.AcceptedMediaTypes, Note: note,
-			MayImport: func(ctx context.Context) (bool, error) {
-				return may(ctx, authz.Need{Action: "ecr:BatchImportUpstreamImage"})
-			},
-			MayCreate: func(ctx context.Context, tags map[string]string) (bool, error) {
-				return may(ctx, authz.Need{Action: "ecr:CreateRepository", Context: authz.TagContext(tags)})
-			},
+		p := cache.Pull{Registry: reg, Repository: repo, Ref: ref, Accept: in.AcceptedMediaTypes, Note: note}
+		p.Ask(func(ctx context.Context, n authz.Need) error {
+			return a.Access.Authorize(ctx, authz.Request{Principal: c.Principal, Needs: []authz.Need{n}, Region: c.Region, Origin: c.Origin, UserAgent: c.UserAgent})
 		})
+		img, found, err := a.Cache.Image(ctx, p)
 		f, refused := image.FailureOf(ref, err)
 		switch code := errs.CodeOf(err); {
 		case err == nil:

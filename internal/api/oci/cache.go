@@ -34,24 +34,10 @@ func (a *API) cover(ctx context.Context, c *call, found error) (err error) {
 // pull finds an image for a pull that may go to the upstream. What that takes the
 // caller is only asked for when it does.
 func (a *API) pull(c *call, note bool) func(context.Context, repository.Repository, image.Ref, []string) (image.Image, error) {
-	may := func(ctx context.Context, n authz.Need) (bool, error) {
-		n.Resource = c.registry.RepositoryARN(c.repo)
-		err := a.authorize(ctx, c, []authz.Need{n})
-		if errs.Is(err, errs.AccessDenied) {
-			return false, nil
-		}
-		return err == nil, err
-	}
 	return func(ctx context.Context, _ repository.Repository, ref image.Ref, accept []string) (img image.Image, err error) {
-		img, c.repository, err = a.c.Cache.Image(ctx, cache.Pull{
-			Registry: c.registry, Repository: c.repo, Ref: ref, Accept: accept, Head: c.r.Method == http.MethodHead, Note: note,
-			MayImport: func(ctx context.Context) (bool, error) {
-				return may(ctx, authz.Need{Action: "ecr:BatchImportUpstreamImage"})
-			},
-			MayCreate: func(ctx context.Context, tags map[string]string) (bool, error) {
-				return may(ctx, authz.Need{Action: "ecr:CreateRepository", Context: authz.TagContext(tags)})
-			},
-		})
+		p := cache.Pull{Registry: c.registry, Repository: c.repo, Ref: ref, Accept: accept, Head: c.r.Method == http.MethodHead, Note: note}
+		p.Ask(func(ctx context.Context, n authz.Need) error { return a.authorize(ctx, c, []authz.Need{n}) })
+		img, c.repository, err = a.c.Cache.Image(ctx, p)
 		return img, err
 	}
 }

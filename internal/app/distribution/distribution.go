@@ -8,7 +8,6 @@ package distribution
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +43,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/domain/secret"
 	"github.com/berth-registry/berth/internal/domain/template"
+	"github.com/berth-registry/berth/internal/infra/certs"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/jobs"
 	"github.com/berth-registry/berth/internal/infra/keys"
@@ -143,7 +143,7 @@ func (s *Services) InUse(ctx context.Context, account name.AccountID, service st
 
 func (s *Services) buildReplication() (*receive.Receiver, error) {
 	c := s.c
-	roots, err := authorities(c.Settings.Replication.CA, "replication.ca")
+	roots, err := certs.Authorities(c.Settings.Replication.CA, "replication.ca")
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +203,7 @@ func (s *Services) templateTags(trigger template.Trigger) func(context.Context, 
 func (s *Services) buildPullThrough() error {
 	c, set := s.c, s.c.Settings.PullThrough
 	s.Secrets = secret.New(secret.Config{DB: c.Durable, Keys: c.Keys, Clock: c.Clock, Jobs: c.Jobs})
-	roots, err := authorities(set.CA, "pull_through.ca")
+	roots, err := certs.Authorities(set.CA, "pull_through.ca")
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (s *Services) buildPullThrough() error {
 		u.AllowPrivate = append(u.AllowPrivate, prefix)
 	}
 	for host, h := range set.Upstreams {
-		roots, err := authorities(h.CA, "pull_through.upstreams: "+host+": ca")
+		roots, err := certs.Authorities(h.CA, "pull_through.upstreams: "+host+": ca")
 		if err != nil {
 			return err
 		}
@@ -238,24 +238,4 @@ func (s *Services) buildPullThrough() error {
 		Refresh: time.Duration(set.Refresh), Dir: spool,
 	})
 	return nil
-}
-
-// authorities are the system's certificate authorities and those of the file; nil
-// stands for the system's alone.
-func authorities(file, setting string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w", setting, err)
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool() // a system without any
-	}
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: %s holds no certificate in PEM form", setting, file)
-	}
-	return roots, nil
 }

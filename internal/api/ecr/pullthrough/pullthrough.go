@@ -15,6 +15,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
+	"github.com/berth-registry/berth/internal/api/ecr/linkedrole"
 	"github.com/berth-registry/berth/internal/api/ecr/paging"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -68,27 +69,14 @@ func own(c *aws.Call, registryID *string) (name.Registry, error) {
 	return reg, nil
 }
 
-// createNeeds: who makes an account's first rule has the service-linked role made, and
-// needs the permission for that too (ECR user guide, "Service-linked role permissions
-// for Amazon ECR"). Once the role is there, nobody does.
+// createNeeds: who makes the first rule has the service-linked role made.
 func (a *api) createNeeds(c *aws.Call, in *CreatePullThroughCacheRuleInput) ([]authz.Need, error) {
 	needs, err := withRole([]authz.Need{ownNeed(c, "ecr:CreatePullThroughCacheRule", in.RegistryId)}, in.CustomRoleArn)
 	if err != nil {
 		return nil, err
 	}
-	role := entity.ServiceRoleName(pullthrough.ServiceName)
-	_, err = a.Entities.Get(context.Background(), c.Principal.Account, entity.Role, role) // a row's needs have no context of the request's
-	if err == nil {
-		return needs, nil
-	}
-	if !errs.Is(err, errs.EntityNotFound) {
-		return nil, err
-	}
-	return append(needs, authz.Need{
-		Action:   "iam:CreateServiceLinkedRole",
-		Resource: name.ARN{Partition: "aws", Service: "iam", Account: c.Principal.Account, Resource: "role/aws-service-role/" + pullthrough.ServiceName + "/" + role},
-		Context:  map[string][]string{"iam:awsservicename": {pullthrough.ServiceName}},
-	}), nil
+	more, err := linkedrole.Needs(a.Entities, c.Principal.Account, pullthrough.ServiceName)
+	return append(needs, more...), err
 }
 
 func updateNeeds(c *aws.Call, in *UpdatePullThroughCacheRuleInput) ([]authz.Need, error) {

@@ -12,9 +12,9 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
+	"github.com/berth-registry/berth/internal/api/ecr/linkedrole"
 	"github.com/berth-registry/berth/internal/api/ecr/paging"
 	"github.com/berth-registry/berth/internal/domain/authz"
-	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal/entity"
@@ -55,25 +55,10 @@ func Operations(c Config) []aws.Operation {
 // service-linked roles").
 const roleService = "replication.ecr.amazonaws.com"
 
-// putNeeds: who configures replication first has the service-linked role made, and
-// needs the permission for that too (ECR user guide, "Service-linked role
-// permissions"). That is only then, so that somebody who may configure replication
-// and nothing else can once the role is there.
+// putNeeds: who configures replication first has the service-linked role made.
 func (a *api) putNeeds(c *aws.Call, _ *PutReplicationConfigurationInput) ([]authz.Need, error) {
-	needs := []authz.Need{{Action: "ecr:PutReplicationConfiguration"}}
-	role := entity.ServiceRoleName(roleService)
-	_, err := a.Entities.Get(context.Background(), c.Principal.Account, entity.Role, role) // a row's needs have no context of the request's
-	if err == nil {
-		return needs, nil
-	}
-	if !errs.Is(err, errs.EntityNotFound) {
-		return nil, err
-	}
-	return append(needs, authz.Need{
-		Action:   "iam:CreateServiceLinkedRole",
-		Resource: name.ARN{Partition: "aws", Service: "iam", Account: c.Principal.Account, Resource: "role/aws-service-role/" + roleService + "/" + role},
-		Context:  map[string][]string{"iam:awsservicename": {roleService}},
-	}), nil
+	more, err := linkedrole.Needs(a.Entities, c.Principal.Account, roleService)
+	return append([]authz.Need{{Action: "ecr:PutReplicationConfiguration"}}, more...), err
 }
 
 func (a *api) put(ctx context.Context, c *aws.Call, in *PutReplicationConfigurationInput) (*PutReplicationConfigurationOutput, error) {

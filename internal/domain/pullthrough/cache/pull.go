@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -30,6 +31,24 @@ type Pull struct {
 	// MayCreate says whether the caller has ecr:CreateRepository for a repository with
 	// these resource tags. It is asked only when the repository is missing; nil is no.
 	MayCreate func(ctx context.Context, tags map[string]string) (bool, error)
+}
+
+// Ask has authorize answer what the caller may: nil is yes, errs.AccessDenied no.
+func (p *Pull) Ask(authorize func(ctx context.Context, n authz.Need) error) {
+	may := func(ctx context.Context, n authz.Need) (bool, error) {
+		n.Resource = p.Registry.RepositoryARN(p.Repository)
+		err := authorize(ctx, n)
+		if errs.Is(err, errs.AccessDenied) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	p.MayImport = func(ctx context.Context) (bool, error) {
+		return may(ctx, authz.Need{Action: "ecr:BatchImportUpstreamImage"})
+	}
+	p.MayCreate = func(ctx context.Context, tags map[string]string) (bool, error) {
+		return may(ctx, authz.Need{Action: "ecr:CreateRepository", Context: authz.TagContext(tags)})
+	}
 }
 
 // Covers says whether a rule is for the repository.
