@@ -307,6 +307,7 @@ func TestTakeover(t *testing.T) {
 		}
 		w.eventually("the upload has begun", func() bool { return w.count(`SELECT count(*) FROM upload WHERE writer <> ''`) == 1 })
 		first.Stop() // what it has got stands in the upload
+		w.eventually("the upload rests", func() bool { return w.count(`SELECT count(*) FROM upload WHERE writer <> ''`) == 0 })
 		from := ""
 		if received := w.count(`SELECT received FROM upload`); received > 0 { // else it was stopped before its first byte
 			from = fmt.Sprintf("bytes=%d-", received)
