@@ -53,7 +53,7 @@ var bans = []ban{
 	{imported: module + "/internal/config", except: []string{"internal/app", "cmd", "tools/queries"}, why: "configuration is resolved once and stays at the top; below, constructors take what they need; tools/queries runs the whole program"},
 	{imported: "testing", why: "test support belongs into a package whose name ends in test"},
 	{imported: "log", why: "logging is a *slog.Logger that is handed in"},
-	{imported: "unsafe", why: "nothing here is worth it"},
+	{imported: "unsafe", except: []string{"internal/infra/confine"}, why: "nothing is worth it but the system calls that lock a process in, which take pointers and which no library makes"},
 	{imported: "plugin", why: "everything is wired by hand in internal/app"},
 	{imported: "expvar", why: "it registers itself; metrics belong to internal/infra/obs"},
 	{imported: "net/http/pprof", except: []string{"internal/app/observe"}, why: "it registers itself with the default mux, which nobody serves; the operators' listener has its handlers one by one"},

@@ -12,7 +12,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/app/identityadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/domain/principal/organization"
@@ -41,8 +41,8 @@ type accountCreate struct {
 
 // Run creates an account.
 func (c accountCreate) Run(ctx context.Context, out io.Writer) error {
-	var made app.CreatedAccount
-	if err := admin(ctx, c.Data, http.MethodPost, "/accounts", app.AccountRequest{ID: c.ID, Name: c.Name, NoRootKey: !c.RootKey}, &made); err != nil {
+	var made identityadmin.CreatedAccount
+	if err := admin(ctx, c.Data, http.MethodPost, "/accounts", identityadmin.AccountRequest{ID: c.ID, Name: c.Name, NoRootKey: !c.RootKey}, &made); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -66,7 +66,7 @@ type accountRootKey struct {
 
 // Run makes an access key.
 func (c accountRootKey) Run(ctx context.Context, out io.Writer) error {
-	var key app.RootKey
+	var key identityadmin.RootKey
 	if err := admin(ctx, c.Data, http.MethodPost, "/accounts/"+url.PathEscape(string(c.ID))+"/root-key", nil, &key); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ type accountTokenLife struct {
 
 // Run sets the time.
 func (c accountTokenLife) Run(ctx context.Context, out io.Writer) error {
-	var in app.TokenLifeRequest
+	var in identityadmin.TokenLifeRequest
 	if c.Life != "default" {
 		var err error
 		if in.Life, err = time.ParseDuration(c.Life); err != nil || in.Life == 0 {
@@ -106,7 +106,7 @@ func (c accountTokenLife) Run(ctx context.Context, out io.Writer) error {
 }
 
 // printWithKey prints the fields and an access key, which nobody can read again.
-func (p *fields) printWithKey(w io.Writer, k app.RootKey) error {
+func (p *fields) printWithKey(w io.Writer, k identityadmin.RootKey) error {
 	p.add("Access key id", k.AccessKeyID)
 	p.add("Secret access key", k.SecretAccessKey)
 	if err := p.print(w); err != nil {
@@ -145,7 +145,7 @@ type accountShow struct {
 
 // Run shows an account.
 func (c accountShow) Run(ctx context.Context, out io.Writer) error {
-	var a app.AccountDetail
+	var a identityadmin.AccountDetail
 	if err := admin(ctx, c.Data, http.MethodGet, "/accounts/"+url.PathEscape(string(c.ID)), nil, &a); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/app/identityadmin"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/principal/organization"
@@ -141,7 +142,7 @@ func TestAccountCommands(t *testing.T) {
 		Access key id: ~AKIA[A-Z2-7]{16}
 		Secret access key: ~[A-Za-z0-9+/]{40}
 		The secret is shown this once: keep it.`)
-	var made app.CreatedAccount
+	var made identityadmin.CreatedAccount
 	if err := json.Unmarshal([]byte(s.berth("account", "create", "--no-root-key", "--json")), &made); err != nil || len(made.ID) != 12 || made.RootKey != nil {
 		t.Errorf("%+v %v", made, err)
 	}
@@ -170,7 +171,7 @@ func TestAccountCommands(t *testing.T) {
 		Repositories: 0
 		Token life: 12h0m0s
 		Organization: none`)
-	var detail app.AccountDetail
+	var detail identityadmin.AccountDetail
 	if err := json.Unmarshal([]byte(s.berth("account", "show", "222222222222", "--json")), &detail); err != nil || detail.RootKeys != 2 || detail.Name != "Dev team" {
 		t.Errorf("%+v %v", detail, err)
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/peer"
 	"github.com/berth-registry/berth/cmd/berth/replication"
 	"github.com/berth-registry/berth/cmd/berth/repository"
+	"github.com/berth-registry/berth/cmd/berth/scan"
+	"github.com/berth-registry/berth/cmd/berth/vulndb"
 )
 
 // commands are all commands of the program; each has its own file.
@@ -36,6 +38,9 @@ type commands struct {
 	Jobs         jobsCommand         `cmd:"" help:"List the work that waits, runs or has failed, try it again, or discard it."`
 	Peer         peer.Command        `cmd:"" help:"Exchange keys with other deployments, for replication between them."`
 	Replication  replication.Command `cmd:"" help:"Show where images are copied to, and set what ECR has no setting for."`
+	Scan         scan.Command        `cmd:"" help:"Show how scans stand, hold images back by what they found, and scan by tags."`
+	SBOM         scan.SBOM           `cmd:"" name:"sbom" help:"Write the bill of materials of an image."`
+	VulnDB       vulndb.Command      `cmd:"" name:"vulndb" help:"Show, fetch or import the database of vulnerabilities that images are matched with."`
 	Quota        quotaCommand        `cmd:"" help:"List the quotas of an account, or set them for an account or a repository."`
 	Explain      explainCommand      `cmd:"" help:"Say who may do what, and why; exit status 3 when denied."`
 	Lifecycle    lifecycleCommand    `cmd:"" help:"Try out lifecycle policies."`
@@ -44,6 +49,7 @@ type commands struct {
 	Restore      backup.Restore      `cmd:"" help:"Bring a backup into an empty deployment, of the same shape or another."`
 	Migrate      migrate.Command     `cmd:"" help:"Show or bring up to date the form of the databases."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
+	ScanWorker   scanWorkerCommand   `cmd:"" hidden:"" help:"What the server starts to scan images."`
 }
 
 func main() { os.Exit(run()) }
@@ -78,7 +84,7 @@ func newParser(ctx context.Context, out io.Writer) (*kong.Kong, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(out, (*io.Writer)(nil)),
-		kong.Bind(repository.Admin(admin), peer.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
+		kong.Bind(repository.Admin(admin), peer.Admin(admin), scan.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
 	)
 }
 

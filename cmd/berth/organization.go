@@ -10,7 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/app/identityadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal/organization"
 )
@@ -45,7 +45,7 @@ type organizationFlags struct {
 }
 
 // change sends one change and returns the organization as it then is.
-func (f organizationFlags) change(ctx context.Context, in app.OrganizationRequest) (organization.Organization, error) {
+func (f organizationFlags) change(ctx context.Context, in identityadmin.OrganizationRequest) (organization.Organization, error) {
 	in.Organization = f.Organization
 	var o organization.Organization
 	err := admin(ctx, f.Data, http.MethodPost, "/organizations", in, &o)
@@ -53,7 +53,7 @@ func (f organizationFlags) change(ctx context.Context, in app.OrganizationReques
 }
 
 // changeAndSay is change, and says what has been done to which organization.
-func (f organizationFlags) changeAndSay(ctx context.Context, out io.Writer, in app.OrganizationRequest, said string, args ...any) error {
+func (f organizationFlags) changeAndSay(ctx context.Context, out io.Writer, in identityadmin.OrganizationRequest, said string, args ...any) error {
 	o, err := f.change(ctx, in)
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ type organizationCreate struct {
 
 // Run creates an organization.
 func (c organizationCreate) Run(ctx context.Context, out io.Writer) error {
-	o, err := organizationFlags{dataFlag: c.dataFlag}.change(ctx, app.OrganizationRequest{Do: "create", Account: c.ManagementAccount})
+	o, err := organizationFlags{dataFlag: c.dataFlag}.change(ctx, identityadmin.OrganizationRequest{Do: "create", Account: c.ManagementAccount})
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ type organizationDelete struct{ organizationFlags }
 
 // Run deletes an organization.
 func (c organizationDelete) Run(ctx context.Context, out io.Writer) error {
-	return c.changeAndSay(ctx, out, app.OrganizationRequest{Do: "delete"}, "Deleted")
+	return c.changeAndSay(ctx, out, identityadmin.OrganizationRequest{Do: "delete"}, "Deleted")
 }
 
 type organizationAttachAccount struct {
@@ -188,7 +188,7 @@ func (c organizationAttachAccount) Run(ctx context.Context, out io.Writer) error
 	if c.Unit != "" {
 		where = "in unit " + c.Unit
 	}
-	return c.changeAndSay(ctx, out, app.OrganizationRequest{Do: "attach-account", Account: c.ID, Unit: c.Unit}, "Account %s is now %s", c.ID, where)
+	return c.changeAndSay(ctx, out, identityadmin.OrganizationRequest{Do: "attach-account", Account: c.ID, Unit: c.Unit}, "Account %s is now %s", c.ID, where)
 }
 
 type organizationDetachAccount struct {
@@ -198,7 +198,7 @@ type organizationDetachAccount struct {
 
 // Run takes an account out of its organization.
 func (c organizationDetachAccount) Run(ctx context.Context, out io.Writer) error {
-	return organizationFlags{dataFlag: c.dataFlag}.changeAndSay(ctx, out, app.OrganizationRequest{Do: "detach-account", Account: c.ID}, "Account %s has left", c.ID)
+	return organizationFlags{dataFlag: c.dataFlag}.changeAndSay(ctx, out, identityadmin.OrganizationRequest{Do: "detach-account", Account: c.ID}, "Account %s has left", c.ID)
 }
 
 type organizationCreateUnit struct {
@@ -208,7 +208,7 @@ type organizationCreateUnit struct {
 
 // Run creates a unit.
 func (c organizationCreateUnit) Run(ctx context.Context, out io.Writer) error {
-	return c.changeAndSay(ctx, out, app.OrganizationRequest{Do: "create-unit", Unit: c.Path}, "Created unit %s", c.Path)
+	return c.changeAndSay(ctx, out, identityadmin.OrganizationRequest{Do: "create-unit", Unit: c.Path}, "Created unit %s", c.Path)
 }
 
 type organizationDeleteUnit struct {
@@ -218,7 +218,7 @@ type organizationDeleteUnit struct {
 
 // Run deletes a unit.
 func (c organizationDeleteUnit) Run(ctx context.Context, out io.Writer) error {
-	return c.changeAndSay(ctx, out, app.OrganizationRequest{Do: "delete-unit", Unit: c.Path}, "Deleted unit %s", c.Path)
+	return c.changeAndSay(ctx, out, identityadmin.OrganizationRequest{Do: "delete-unit", Unit: c.Path}, "Deleted unit %s", c.Path)
 }
 
 type organizationPutPolicy struct {
@@ -233,7 +233,7 @@ func (c organizationPutPolicy) Run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return c.changeAndSay(ctx, out, app.OrganizationRequest{Do: "put-policy", Policy: c.Name, Document: document}, "Stored policy %s", c.Name)
+	return c.changeAndSay(ctx, out, identityadmin.OrganizationRequest{Do: "put-policy", Policy: c.Name, Document: document}, "Stored policy %s", c.Name)
 }
 
 type organizationAttachPolicy struct {
@@ -245,7 +245,7 @@ type organizationAttachPolicy struct {
 
 // Run attaches a policy.
 func (c organizationAttachPolicy) Run(ctx context.Context, out io.Writer) error {
-	in := app.OrganizationRequest{Do: "attach-policy", Policy: c.Name, Target: c.To}
+	in := identityadmin.OrganizationRequest{Do: "attach-policy", Policy: c.Name, Target: c.To}
 	if c.File != "" {
 		var err error
 		if in.Document, err = readDocument(c.File); err != nil {
@@ -263,7 +263,7 @@ type organizationDetachPolicy struct {
 
 // Run detaches a policy.
 func (c organizationDetachPolicy) Run(ctx context.Context, out io.Writer) error {
-	return c.changeAndSay(ctx, out, app.OrganizationRequest{Do: "detach-policy", Policy: c.Name, Target: c.From}, "Policy %s is no longer attached to %s", c.Name, c.From)
+	return c.changeAndSay(ctx, out, identityadmin.OrganizationRequest{Do: "detach-policy", Policy: c.Name, Target: c.From}, "Policy %s is no longer attached to %s", c.Name, c.From)
 }
 
 type organizationDeletePolicy struct {
@@ -273,7 +273,7 @@ type organizationDeletePolicy struct {
 
 // Run deletes a policy.
 func (c organizationDeletePolicy) Run(ctx context.Context, out io.Writer) error {
-	return c.changeAndSay(ctx, out, app.OrganizationRequest{Do: "delete-policy", Policy: c.Name}, "Deleted policy %s", c.Name)
+	return c.changeAndSay(ctx, out, identityadmin.OrganizationRequest{Do: "delete-policy", Policy: c.Name}, "Deleted policy %s", c.Name)
 }
 
 // maxDocument bounds a policy's file; what counts is checked by the server.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/config"
+	"github.com/berth-registry/berth/internal/domain/scan/match"
 )
 
 type serveCommand struct {
@@ -23,7 +24,9 @@ func (c serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a, err := app.New(ctx, cfg, app.Options{Log: newLogger(os.Stderr, cfg.Log), Version: version()})
+	log := newLogger(os.Stderr, cfg.Log)
+	match.Quiet(log.Handler()) // what libraries write to slog's default logger
+	a, err := app.New(ctx, cfg, app.Options{Log: log, Version: version()})
 	if err != nil {
 		return err
 	}

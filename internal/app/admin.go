@@ -113,6 +113,7 @@ func (a *App) adminHandler() http.Handler {
 	a.quotaRoutes(mux)
 	a.jobRoutes(mux)
 	a.distribution.Routes(mux)
+	a.scanning.Routes(mux)
 	gcadmin.Service{Layers: a.layers}.Routes(mux)
 	(&backup.Local{
 		Backends: a.backends, Clock: a.clk, Log: a.log, Header: dump.Header{Program: a.version, Account: a.cfg.Account, Region: a.cfg.Region},

@@ -22,6 +22,7 @@ import (
 	"github.com/berth-registry/berth/internal/app/backup"
 	"github.com/berth-registry/berth/internal/app/distribution"
 	"github.com/berth-registry/berth/internal/app/observe"
+	"github.com/berth-registry/berth/internal/app/scanning"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/audit"
 	"github.com/berth-registry/berth/internal/domain/authz"
@@ -58,6 +59,9 @@ type Options struct {
 	Clock   clock.Clock // nil: the machine's
 	Log     *slog.Logger
 	Version string
+	// Scanner is the program, with its first arguments, that is started to scan images;
+	// nil: this one.
+	Scanner []string
 }
 
 // App is the whole program.
@@ -66,6 +70,7 @@ type App struct {
 	clk     clock.Clock
 	log     *slog.Logger
 	version string
+	scanner []string
 	hosts   name.Hosts
 
 	durable  *sqldb.DB
@@ -94,6 +99,7 @@ type App struct {
 	access        *authz.Service
 	templates     *template.Service
 	distribution  *distribution.Services
+	scanning      *scanning.Services
 	proxies       []netip.Prefix
 
 	certificates *certs.Manager // nil without TLS
@@ -108,7 +114,7 @@ type App struct {
 // New builds the program on the data directory, making it on the first start.
 // Its errors say what to do; nothing is left open when it fails.
 func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) {
-	a := &App{cfg: cfg, clk: o.Clock, log: o.Log, version: o.Version}
+	a := &App{cfg: cfg, clk: o.Clock, log: o.Log, version: o.Version, scanner: o.Scanner}
 	if a.clk == nil {
 		a.clk = clock.System{}
 	}
@@ -232,10 +238,18 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	a.scanning, err = scanning.New(scanning.Config{
+		Settings: a.cfg, Version: a.version, Durable: a.durable, Clock: a.clk, Log: a.log, Jobs: a.queue, Outbox: a.outbox, Trail: a.trail, Hosts: a.hosts,
+		Registries: a.registries, Repositories: a.repositories, Layers: a.layers, Images: a.images, Cache: a.distribution.Cache, Store: a.store, Command: a.scanner,
+	})
+	if err != nil {
+		return err
+	}
 	a.maintain()
 	a.observe.Jobs(a.queue)
 	a.observe.Layers(a.layers)
 	a.observe.Distribution(a.distribution.Replication, a.distribution.Cache)
+	a.observe.Scanning(a.scanning.Scans, a.scanning.Databases)
 	return nil
 }
 
@@ -264,10 +278,14 @@ func (a *App) Close() error {
 	if a.distribution != nil {
 		a.distribution.Close()
 	}
-	if a.backends == nil {
-		return nil
+	var err error
+	if a.scanning != nil {
+		err = a.scanning.Close()
 	}
-	return a.backends.Close()
+	if a.backends != nil {
+		err = errors.Join(err, a.backends.Close())
+	}
+	return err
 }
 
 // path is a file in the data directory.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/image/check"
 	layercheck "github.com/berth-registry/berth/internal/domain/layer/check"
+	"github.com/berth-registry/berth/internal/domain/scan/vulndb"
 )
 
 // FsckLine is one line of a check's report: progress, a problem, a note, or the
@@ -43,7 +44,7 @@ func (a *App) Fsck(ctx context.Context, line func(FsckLine)) {
 		}
 	}
 	err := a.layers.Checker().Verify(ctx, layercheck.Options{
-		Regions: a.cfg.Regions,
+		Regions: a.cfg.Regions, Others: []string{vulndb.Prefix},
 		Progress: func(done, total, doneBytes, _ int64) {
 			sum.Layers, sum.Bytes = done, doneBytes
 			progress("layers", done, total)
@@ -66,6 +67,9 @@ func (a *App) Fsck(ctx context.Context, line func(FsckLine)) {
 		var kept int64
 		kept, err = a.recovery.Verify(ctx, func(text string) { line(FsckLine{Problem: text}) })
 		sum.Images += kept
+	}
+	if err == nil {
+		err = a.scanning.Databases.Verify(ctx, func(text string) { line(FsckLine{Problem: text}) })
 	}
 	if err != nil {
 		line(FsckLine{Error: err.Error()})

@@ -38,6 +38,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 		Clock: a.clk, Quotas: a.quotas, Hosts: a.hosts, Default: defaultRegistry, SigningKey: signing,
 		Rules: a.distribution.Rules, Replication: a.distribution.Replication, Backfills: a.distribution.Backfills, Cache: a.distribution.Cache,
 		Templates: a.templates, BlobMounting: a.cfg.BlobMounting,
+		Scans: a.scanning.Scans, Gate: a.scanning.Gate,
 	})
 	pipeline, err := aws.New(aws.Config{
 		Services:      []aws.Service{ecrAPI.Service(), a.stsAPI().Service(), a.iamAPI().Service(), secretsmanager.New(secretsmanager.Config{Secrets: a.distribution.Secrets}).Service()},
@@ -53,7 +54,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 		Authorizer: a.access, Origin: a.origin, Tokens: a.principals, Resolve: a.resolve, Audit: a.trail,
 		Log: a.log, Clock: a.clk, ManifestBytes: a.cfg.Limits.ManifestBytes,
 		Quirks: a.cfg.Compat.ECRQuirks, Mounting: a.cfg.BlobMounting, Draining: a.draining.Load, Throttle: a.admitTransfer,
-		Registries: a.registries, Templates: a.templates, Observe: a.observe.Registry,
+		Registries: a.registries, Templates: a.templates, Gate: a.scanning.Gate, Observe: a.observe.Registry,
 	})
 	if err != nil {
 		return nil, err

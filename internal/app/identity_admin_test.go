@@ -16,9 +16,9 @@ import (
 
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/apptest"
+	"github.com/berth-registry/berth/internal/app/identityadmin"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/authz"
-	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
 )
@@ -107,8 +107,8 @@ func (a admin) refused(want, method, path string, in any) {
 
 func TestAccountAdministration(t *testing.T) {
 	s, a := startAdmin(t)
-	var made app.CreatedAccount
-	a.must("POST", "/accounts", app.AccountRequest{Name: "Dev"}, &made)
+	var made identityadmin.CreatedAccount
+	a.must("POST", "/accounts", identityadmin.AccountRequest{Name: "Dev"}, &made)
 	if !regexp.MustCompile(`^[1-9][0-9]{11}$`).MatchString(string(made.ID)) || made.Name != "Dev" || made.CreatedAt.IsZero() ||
 		made.RootARN != "arn:aws:iam::"+string(made.ID)+":root" || made.RootKey == nil {
 		t.Fatalf("%+v", made)
@@ -131,13 +131,13 @@ func TestAccountAdministration(t *testing.T) {
 	if _, err := identities.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String("builder"), AssumeRolePolicyDocument: &trust}); err != nil {
 		t.Fatal(err)
 	}
-	var detail app.AccountDetail
+	var detail identityadmin.AccountDetail
 	a.must("GET", "/accounts/"+string(made.ID), nil, &detail)
 	if detail.Name != "Dev" || detail.RootKeys != 1 || detail.Repositories != 2 || detail.Users != 2 || detail.Roles != 1 || detail.Organization != nil {
 		t.Errorf("%+v", detail)
 	}
 
-	var key app.RootKey
+	var key identityadmin.RootKey
 	a.must("POST", "/accounts/"+string(made.ID)+"/root-key", nil, &key)
 	if key.AccessKeyID == made.RootKey.AccessKeyID || key.SecretAccessKey == "" {
 		t.Errorf("%+v", key)
@@ -149,8 +149,8 @@ func TestAccountAdministration(t *testing.T) {
 	a.refused("no account 999999999999", "POST", "/accounts/999999999999/root-key", nil)
 	a.refused("no account 999999999999", "GET", "/accounts/999999999999", nil)
 
-	var bare app.CreatedAccount
-	a.must("POST", "/accounts", app.AccountRequest{ID: "012345678901", NoRootKey: true}, &bare)
+	var bare identityadmin.CreatedAccount
+	a.must("POST", "/accounts", identityadmin.AccountRequest{ID: "012345678901", NoRootKey: true}, &bare)
 	if bare.RootKey != nil || bare.ID != "012345678901" || bare.Name != "012345678901" {
 		t.Errorf("%+v", bare)
 	}
@@ -158,12 +158,12 @@ func TestAccountAdministration(t *testing.T) {
 	if detail.RootKeys != 0 {
 		t.Errorf("%+v", detail)
 	}
-	a.refused("exists already", "POST", "/accounts", app.AccountRequest{ID: "012345678901"})
+	a.refused("exists already", "POST", "/accounts", identityadmin.AccountRequest{ID: "012345678901"})
 	for _, bad := range []name.AccountID{"12", "01234567890x", "0123456789012"} {
-		a.refused("12 digits", "POST", "/accounts", app.AccountRequest{ID: bad})
+		a.refused("12 digits", "POST", "/accounts", identityadmin.AccountRequest{ID: bad})
 	}
 	for _, bad := range []string{strings.Repeat("x", 51), "a\x1b[2J"} {
-		a.refused("name of an account", "POST", "/accounts", app.AccountRequest{Name: bad})
+		a.refused("name of an account", "POST", "/accounts", identityadmin.AccountRequest{Name: bad})
 	}
 	a.refused("not the JSON", "POST", "/accounts", "text")
 	var all []principal.Account
@@ -175,7 +175,7 @@ func TestAccountAdministration(t *testing.T) {
 
 func TestOrganizationAdministration(t *testing.T) {
 	s, a := startAdmin(t)
-	type request = app.OrganizationRequest
+	type request = identityadmin.OrganizationRequest
 	type answer struct {
 		ID           string
 		RootPolicies []string
@@ -189,8 +189,8 @@ func TestOrganizationAdministration(t *testing.T) {
 	}
 	a.refused("berth organization create", "POST", "/organizations", request{Do: "attach-account", Account: "222222222222"})
 	a.refused("12 digits", "POST", "/organizations", request{Do: "create"})
-	var member app.CreatedAccount
-	a.must("POST", "/accounts", app.AccountRequest{ID: "222222222222"}, &member)
+	var member identityadmin.CreatedAccount
+	a.must("POST", "/accounts", identityadmin.AccountRequest{ID: "222222222222"}, &member)
 	var o answer
 	a.must("POST", "/organizations", request{Do: "create", Account: "000000000000"}, &o)
 	a.must("POST", "/organizations", request{Do: "create-unit", Unit: "dev"}, &o)
@@ -198,7 +198,7 @@ func TestOrganizationAdministration(t *testing.T) {
 	if len(o.Accounts) != 2 || o.Accounts[1].ID != "222222222222" || o.Accounts[1].Unit != "dev" || len(o.Units) != 1 {
 		t.Errorf("%+v", o)
 	}
-	var detail app.AccountDetail
+	var detail identityadmin.AccountDetail
 	a.must("GET", "/accounts/222222222222", nil, &detail)
 	if detail.Organization == nil || detail.Organization.ID != o.ID || detail.Organization.Unit != "dev" {
 		t.Errorf("%+v", detail.Organization)
@@ -275,12 +275,12 @@ func TestOrganizationAdministration(t *testing.T) {
 }
 
 func TestExplanation(t *testing.T) {
-	s, a := startAdmin(t)
-	a.must("POST", "/accounts", app.AccountRequest{ID: "222222222222"}, nil)
-	a.must("POST", "/organizations", app.OrganizationRequest{Do: "create", Account: "000000000000"}, nil)
-	a.must("POST", "/organizations", app.OrganizationRequest{Do: "attach-account", Account: "222222222222"}, nil)
+	_, a := startAdmin(t)
+	a.must("POST", "/accounts", identityadmin.AccountRequest{ID: "222222222222"}, nil)
+	a.must("POST", "/organizations", identityadmin.OrganizationRequest{Do: "create", Account: "000000000000"}, nil)
+	a.must("POST", "/organizations", identityadmin.OrganizationRequest{Do: "attach-account", Account: "222222222222"}, nil)
 	west := strings.Replace(denyDelete, `"Resource":"*"`, `"Resource":"*","Condition":{"StringEquals":{"aws:RequestedRegion":"eu-west-1"}}`, 1)
-	a.must("POST", "/organizations", app.OrganizationRequest{Do: "attach-policy", Policy: "NoDelete", Document: west, Target: "root"}, nil)
+	a.must("POST", "/organizations", identityadmin.OrganizationRequest{Do: "attach-policy", Policy: "NoDelete", Document: west, Target: "root"}, nil)
 	question := authz.Question{Principal: "222222222222", Action: "ecr:DeleteRepository", Resource: "arn:aws:ecr:eu-west-1:222222222222:repository/x"}
 	var e authz.Explanation
 	a.must("POST", "/explain", question, &e) // in the resource's region
@@ -308,8 +308,5 @@ func TestExplanation(t *testing.T) {
 		"not an ARN":           {Principal: "me", Action: "ecr:PutImage"},
 	} {
 		a.refused(want, "POST", "/explain", q)
-	}
-	if _, err := s.App.Explain(t.Context(), authz.Question{Principal: "me"}); !errs.Is(err, errs.InvalidParameter) {
-		t.Error(err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 
-	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/apptest"
+	"github.com/berth-registry/berth/internal/app/identityadmin"
 	"github.com/berth-registry/berth/internal/app/quotaadmin"
 	"github.com/berth-registry/berth/internal/config"
 )
@@ -39,8 +39,8 @@ func TestRates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var other app.CreatedAccount
-	admin.must("POST", "/accounts", app.AccountRequest{}, &other)
+	var other identityadmin.CreatedAccount
+	admin.must("POST", "/accounts", identityadmin.AccountRequest{}, &other)
 	theirs := apptest.ClientOf(s.URL, "us-east-1", other.RootKey.AccessKeyID, other.RootKey.SecretAccessKey)
 	for range 20 { // another account
 		if _, err := theirs.DescribeRepositories(t.Context(), &ecr.DescribeRepositoriesInput{}); err != nil {

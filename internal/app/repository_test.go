@@ -17,6 +17,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/apptest"
+	"github.com/berth-registry/berth/internal/app/identityadmin"
 	"github.com/berth-registry/berth/internal/app/repositoryadmin"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -444,20 +445,20 @@ func TestTokenLife(t *testing.T) {
 		t.Error(got)
 	}
 	set := func(d time.Duration) {
-		a.must("POST", "/accounts/000000000000/token-life", app.TokenLifeRequest{Life: d}, nil)
+		a.must("POST", "/accounts/000000000000/token-life", identityadmin.TokenLifeRequest{Life: d}, nil)
 	}
 	set(10 * time.Minute)
 	if got := life(); got != 10*time.Minute {
 		t.Error(got)
 	}
-	var account app.AccountDetail
+	var account identityadmin.AccountDetail
 	a.must("GET", "/accounts/000000000000", nil, &account)
 	if account.TokenLife != 10*time.Minute {
 		t.Errorf("%+v", account)
 	}
-	a.refused("5m0s to 12h0m0s", "POST", "/accounts/000000000000/token-life", app.TokenLifeRequest{Life: time.Minute})
-	a.refused("5m0s to 12h0m0s", "POST", "/accounts/000000000000/token-life", app.TokenLifeRequest{Life: 13 * time.Hour})
-	a.refused("cannot be found", "POST", "/accounts/"+string(name.AccountID("999999999999"))+"/token-life", app.TokenLifeRequest{})
+	a.refused("5m0s to 12h0m0s", "POST", "/accounts/000000000000/token-life", identityadmin.TokenLifeRequest{Life: time.Minute})
+	a.refused("5m0s to 12h0m0s", "POST", "/accounts/000000000000/token-life", identityadmin.TokenLifeRequest{Life: 13 * time.Hour})
+	a.refused("cannot be found", "POST", "/accounts/"+string(name.AccountID("999999999999"))+"/token-life", identityadmin.TokenLifeRequest{})
 	set(0)
 	if got := life(); got != 12*time.Hour {
 		t.Error(got)

@@ -10,8 +10,7 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
-// subscriptions is the table of which fact starts what. Scanning adds its rows here
-// when it is built.
+// subscriptions is the table of which fact starts what.
 func (a *App) subscriptions() []event.Subscriber {
 	return []event.Subscriber{
 		// A push, a deletion, a change of storage class: policies and referrers.
@@ -20,6 +19,8 @@ func (a *App) subscriptions() []event.Subscriber {
 		func(ctx context.Context, tx *sqldb.Tx, e event.Event) error {
 			return a.distribution.Replication.Subscribe(ctx, tx, e)
 		},
+		// A push, an image that came back from the archive or went there: scans.
+		func(ctx context.Context, tx *sqldb.Tx, e event.Event) error { return a.scanning.Subscribe(ctx, tx, e) },
 		// What the service did by itself goes into the trail.
 		a.recordServiceEvent,
 	}

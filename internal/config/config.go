@@ -61,6 +61,8 @@ type Config struct {
 	Replication Replication `yaml:"replication"`
 	// PullThrough says how the pull-through cache treats its upstreams.
 	PullThrough PullThrough `yaml:"pull_through"`
+	// Scanning says how images are scanned.
+	Scanning Scanning `yaml:"scanning"`
 	// Domain ends the canonical host names, PublicDomain those of the public
 	// registry and the gallery.
 	Domain       string `yaml:"domain"`
@@ -248,6 +250,7 @@ func Default() Config {
 		LifecycleDelay: Duration(time.Minute),
 		Replication:    Replication{Workers: 4, GiveUp: Duration(24 * time.Hour)},
 		PullThrough:    PullThrough{Refresh: Duration(24 * time.Hour)},
+		Scanning:       defaultScanning(),
 		AuditRetention: Duration(90 * 24 * time.Hour),
 		Log:            Log{Level: "info", Format: "text", Requests: "errors"},
 		Tracing:        Tracing{Sample: 0.01},
@@ -406,6 +409,7 @@ func (c *Config) Validate() error {
 	}
 	c.validateScaleOut(say)
 	c.validateDistribution(say)
+	c.validateScanning(say)
 	if c.Blobs.MinFreeBytes < 0 {
 		say("blobs.min_free_bytes: is less than 0; 0 switches it off")
 	}

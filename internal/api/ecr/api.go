@@ -6,6 +6,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/ecr/paging"
+	"github.com/berth-registry/berth/internal/api/ecr/scanning"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
@@ -21,6 +22,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/replication"
 	"github.com/berth-registry/berth/internal/domain/replication/backfill"
 	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/domain/scan/gate"
 	"github.com/berth-registry/berth/internal/domain/template"
 	"github.com/berth-registry/berth/internal/infra/clock"
 )
@@ -40,7 +42,9 @@ type Config struct {
 	Rules        *pullthrough.Service
 	Replication  *replication.Service
 	Backfills    *backfill.Service
+	Scans        scanning.Scans
 	Cache        Cache
+	Gate         *gate.Service // nil: none
 	Clock        clock.Clock
 	Quotas       quota.Source
 	Hosts        name.Hosts

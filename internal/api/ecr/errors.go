@@ -96,10 +96,16 @@ func errorOf(code errs.Code) (string, int) {
 		return "KmsException", 400
 	case errs.Validation:
 		return "ValidationException", 400
-	case errs.AccessDenied:
+	case errs.AccessDenied, errs.PullBlocked:
 		return "AccessDeniedException", 400
 	case errs.TokenExpired:
 		return "ExpiredTokenException", 400
+	case errs.ScanNotFound:
+		return "ScanNotFoundException", 400
+	case errs.ImageTypeUnsupported:
+		return "UnsupportedImageTypeException", 400
+	case errs.ImageArchived:
+		return "ImageArchivedException", 400
 	case errs.Throttled:
 		return "ThrottlingException", 400
 	case errs.UploadInterrupted:

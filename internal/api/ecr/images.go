@@ -8,11 +8,13 @@ import (
 	"github.com/berth-registry/berth/internal/api/aws/shape"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
 	"github.com/berth-registry/berth/internal/api/ecr/paging"
+	"github.com/berth-registry/berth/internal/api/ecr/scanning"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/domain/scan"
 )
 
 func putImageNeeds(c *aws.Call, in *PutImageInput) ([]authz.Need, error) {
@@ -243,13 +245,31 @@ func (a *API) describeImages(ctx context.Context, c *aws.Call, in *DescribeImage
 	if err != nil {
 		return nil, err
 	}
+	var digests []name.Digest
 	for _, d := range details {
 		if wantsTags(q, d) && (len(q.Refs) == 0 || byName.Lets(d.Status)) {
-			out.ImageDetails = append(out.ImageDetails, detailShape(r, d))
+			out.ImageDetails, digests = append(out.ImageDetails, detailShape(r, d)), append(digests, d.Digest)
 		}
 	}
 	out.NextToken = a.nextPage(scope, next)
-	return out, nil
+	scans, err := a.Scans.Summaries(ctx, r, digests)
+	for i, d := range digests {
+		addScan(&out.ImageDetails[i], scans[d])
+	}
+	return out, err
+}
+
+// addScan says how the basic scan of an image stands; the zero summary is none.
+func addScan(d *ImageDetail, s scan.Summary) {
+	if s.Status == "" {
+		return
+	}
+	d.ImageScanStatus = &ImageScanStatus{Status: new(ScanStatus(s.Status)), Description: scanning.Description(s.State)}
+	if !s.CompletedAt.IsZero() {
+		d.ImageScanFindingsSummary = &ImageScanFindingsSummary{
+			ImageScanCompletedAt: shape.At(s.CompletedAt), VulnerabilitySourceUpdatedAt: shape.AtNonZero(s.SourceUpdatedAt), FindingSeverityCounts: scanning.Counts[FindingSeverity](s),
+		}
+	}
 }
 
 // wantsTags applies the tag filter to images that were asked for by name; pages

@@ -1,8 +1,8 @@
 // Package ecr is the Amazon ECR API (2015-09-21, JSON 1.1): the table of
 // operations, each with the permissions it needs, and the translation between
-// the service's shapes and the domain. Rows about settings, about repository
-// creation templates, about replication and about pull-through cache rules stand in
-// ecr/settings, ecr/templates, ecr/replication and ecr/pullthrough.
+// the service's shapes and the domain. Rows about settings, repository creation
+// templates, lifecycle policies, replication, pull-through cache rules and scanning
+// stand in packages below this one.
 //
 // It does not authenticate, validate shapes, authorize or write errors; the
 // pipeline in api/aws does. The rules are in the domain packages.
@@ -17,6 +17,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/ecr/lifecycle"
 	"github.com/berth-registry/berth/internal/api/ecr/pullthrough"
 	"github.com/berth-registry/berth/internal/api/ecr/replication"
+	"github.com/berth-registry/berth/internal/api/ecr/scanning"
 	"github.com/berth-registry/berth/internal/api/ecr/settings"
 	"github.com/berth-registry/berth/internal/api/ecr/templates"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -46,6 +47,7 @@ func (a *API) Service() aws.Service {
 			a.operations(), lifecycle.Operations(lifecycle.Config{Repositories: a.Repositories, Policies: a.Lifecycle, Tokens: a.tokens()}),
 			replication.Operations(replication.Config{Entities: a.Entities, Repositories: a.Repositories, Replication: a.Replication, Backfills: a.Backfills, Tokens: a.tokens()}),
 			pullthrough.Operations(pullthrough.Config{Rules: a.Rules, Entities: a.Entities, Tokens: a.tokens()}),
+			scanning.Operations(scanning.Config{Scans: a.Scans, Repositories: a.Repositories, Entities: a.Entities, Tokens: a.tokens()}),
 			templates.Operations(templates.Config{Templates: a.Templates, Tokens: a.tokens()}),
 			settings.Operations(settings.Config{Registries: a.Registries, Tokens: a.tokens(), Quotas: a.Quotas, Mounting: a.BlobMounting}),
 		),
@@ -61,7 +63,6 @@ func (a *API) operations() []aws.Operation {
 		aws.Op("DescribeRepositories", false, a.describeRepositoriesNeeds, a.describeRepositories),
 		aws.Op("DeleteRepository", true, addressing.OnRepository("ecr:DeleteRepository", func(in *DeleteRepositoryInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.deleteRepository),
 		aws.Op("PutImageTagMutability", true, addressing.OnRepository("ecr:PutImageTagMutability", func(in *PutImageTagMutabilityInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImageTagMutability),
-		aws.Op("PutImageScanningConfiguration", true, addressing.OnRepository("ecr:PutImageScanningConfiguration", func(in *PutImageScanningConfigurationInput) (r, n *string) { return in.RegistryId, in.RepositoryName }), a.putImageScanningConfiguration),
 		aws.Op("TagResource", true, tagResourceNeeds, a.tagResource),
 		aws.Op("UntagResource", true, untagResourceNeeds, a.untagResource),
 		aws.Op("ListTagsForResource", false, onARN("ecr:ListTagsForResource", func(in *ListTagsForResourceInput) *string { return in.ResourceArn }), a.listTagsForResource),

@@ -45,6 +45,9 @@ func (a *API) batchGetImage(ctx context.Context, c *aws.Call, in *BatchGetImageI
 		return nil, err
 	}
 	images, failures, err := a.Images.GetAll(ctx, r, refsOf(in.ImageIds), in.AcceptedMediaTypes, note)
+	if err == nil {
+		images, failures, err = a.Gate.Filter(ctx, r, c.Principal, images, failures)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +89,8 @@ func (a *API) pullThrough(ctx context.Context, c *aws.Call, r repository.Reposit
 			return nil, err
 		}
 	}
-	return imagesShape(r, images, failures), nil
+	images, blocked, err := a.Gate.Filter(ctx, r, c.Principal, images, nil)
+	return imagesShape(r, images, append(failures, failuresShape(blocked)...)), err
 }
 
 func upstreamFailure(ref image.Ref, code ImageFailureCode, err error) ImageFailure {

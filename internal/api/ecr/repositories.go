@@ -160,19 +160,6 @@ func (a *API) putImageTagMutability(ctx context.Context, c *aws.Call, in *PutIma
 	}, nil
 }
 
-func (a *API) putImageScanningConfiguration(ctx context.Context, c *aws.Call, in *PutImageScanningConfigurationInput) (*PutImageScanningConfigurationOutput, error) {
-	reg, repo := addressing.Target(c, in.RegistryId, in.RepositoryName)
-	on := in.ImageScanningConfiguration.ScanOnPush != nil && *in.ImageScanningConfiguration.ScanOnPush
-	r, err := a.Repositories.SetScanOnPush(ctx, reg, repo, on)
-	if err != nil {
-		return nil, err
-	}
-	return &PutImageScanningConfigurationOutput{
-		RegistryId: new(string(reg.Account)), RepositoryName: new(string(repo)),
-		ImageScanningConfiguration: &ImageScanningConfiguration{ScanOnPush: new(r.ScanOnPush)},
-	}, nil
-}
-
 // tagsOf reads resource tags; a key that stands twice is refused.
 func tagsOf(in []Tag) (map[string]string, error) {
 	tags := map[string]string{}

@@ -819,44 +819,6 @@ type PutImageOutput struct {
 	Image *Image `json:"image,omitzero"`
 }
 
-// PutImageScanningConfigurationInput is what PutImageScanningConfiguration takes.
-type PutImageScanningConfigurationInput struct {
-	RegistryId                 *string                     `json:"registryId,omitzero"`
-	RepositoryName             *string                     `json:"repositoryName,omitzero"`             // required
-	ImageScanningConfiguration *ImageScanningConfiguration `json:"imageScanningConfiguration,omitzero"` // required
-}
-
-func (in *PutImageScanningConfigurationInput) check(c *shape.Check) {
-	if in.RegistryId != nil {
-		c.Own().Pattern("registryId", *in.RegistryId, patternRegistryId)
-	}
-	if in.RepositoryName == nil {
-		c.Own().Missing("repositoryName")
-	} else {
-		c.Own().Length("repositoryName", *in.RepositoryName, 2, 256)
-		c.Own().Pattern("repositoryName", *in.RepositoryName, patternRepositoryName)
-	}
-	if in.ImageScanningConfiguration == nil {
-		c.Missing("imageScanningConfiguration")
-	} else {
-		in.ImageScanningConfiguration.check(c.In("imageScanningConfiguration"))
-	}
-}
-
-// Validate holds the input against the limits of the service model.
-func (in *PutImageScanningConfigurationInput) Validate() error {
-	var c shape.Check
-	in.check(&c)
-	return c.JSON()
-}
-
-// PutImageScanningConfigurationOutput is what PutImageScanningConfiguration answers.
-type PutImageScanningConfigurationOutput struct {
-	RegistryId                 *string                     `json:"registryId,omitzero"`
-	RepositoryName             *string                     `json:"repositoryName,omitzero"`
-	ImageScanningConfiguration *ImageScanningConfiguration `json:"imageScanningConfiguration,omitzero"`
-}
-
 // PutImageTagMutabilityInput is what PutImageTagMutability takes.
 type PutImageTagMutabilityInput struct {
 	RegistryId                         *string                             `json:"registryId,omitzero"`

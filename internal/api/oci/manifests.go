@@ -13,6 +13,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/domain/repository"
 )
 
@@ -27,6 +28,11 @@ type Images interface {
 	List(ctx context.Context, r repository.Repository, q image.ListQuery) ([]image.Ref, image.Cursor, error)
 	Tags(ctx context.Context, r repository.Repository, after name.Tag, limit int) (tags []name.Tag, more bool, err error)
 	Referrers(ctx context.Context, r repository.Repository, subject name.Digest, q image.ReferrersQuery) ([]image.Referrer, image.Cursor, error)
+}
+
+// Gate holds images back from pulls; *gate.Service is one.
+type Gate interface {
+	Check(ctx context.Context, r repository.Repository, img image.Image, who principal.Principal) error
 }
 
 // maxTagParameters bounds the tags of one push by digest.
@@ -101,6 +107,10 @@ func (a *API) manifest(ctx context.Context, c *call, find func(context.Context, 
 		c.params["acceptedMediaTypes"] = accept
 	}
 	img, err := find(ctx, c.repository, ref, accept)
+	// HEAD is asked before pushes as well, which are what mends an image.
+	if err == nil && a.c.Gate != nil && c.r.Method == http.MethodGet {
+		err = a.c.Gate.Check(ctx, c.repository, img, c.caller)
+	}
 	if err != nil {
 		return response{}, err
 	}

@@ -74,6 +74,8 @@ type Config struct {
 	Templates Templates
 	// Cache answers pulls out of upstream registries; nil: no pull goes there.
 	Cache Cache
+	// Gate refuses to hand out an image with errs.PullBlocked; nil: all are handed out.
+	Gate Gate
 	// Throttle admits a caller's request for an action in the addressed region, now
 	// or after a wait, or refuses it with errs.Throttled; nil admits everything.
 	Throttle func(ctx context.Context, caller name.AccountID, addressed name.Region, action string) error

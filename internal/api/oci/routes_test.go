@@ -124,7 +124,7 @@ func TestConfigHoles(t *testing.T) {
 	if err == nil {
 		t.Fatal("an empty configuration is taken")
 	}
-	optional := []string{"Quirks", "Mounting", "Templates", "Cache", "Throttle", "Draining", "Origin", "Stall", "Observe"}
+	optional := []string{"Quirks", "Mounting", "Templates", "Cache", "Gate", "Throttle", "Draining", "Origin", "Stall", "Observe"}
 	known := map[string]bool{}
 	for range 200 { // the holes are reported in no order
 		_, err := New(Config{})

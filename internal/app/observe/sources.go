@@ -30,6 +30,8 @@ type sources struct {
 	certificate func() time.Time
 	replication Replication
 	upstreams   Upstreams
+	scans       Scans
+	databases   VulnerabilityDatabases
 }
 
 // Jobs attaches the queue.
@@ -88,6 +90,8 @@ func (o *Observer) addSources() {
 		counter("berth_gc_freed_bytes_total", "Bytes that the whole deployment's collection has freed in its stores."))
 	add("replication", hold, o.readReplication, replicationMetrics()...)
 	add("upstreams", 0, o.readUpstreams, upstreamMetrics()...)
+	add("scans", 0, o.readScans, scanMetrics()...)
+	add("scanning", hold, o.readScanning, scanningMetrics()...)
 	add("databases", 0, o.readDatabases,
 		gauge("berth_db_connections", "Connections that transactions run on, by state (in_use, idle); with SQLite, those of readers.", "db", "state"),
 		gauge("berth_db_connections_max", "How many connections there may be.", "db"),

@@ -96,6 +96,10 @@ const (
 	SecretMissing           // Secrets Manager: no such secret, or version of it
 	SecretExists            // Secrets Manager: its name is taken
 	SecretInvalid           // Secrets Manager: not in the state that it is in
+	ScanNotFound            // no scan of the image
+	ImageTypeUnsupported    // an image that cannot be scanned: an index, an artifact
+	ImageArchived           // it is archived, and cannot be scanned
+	PullBlocked             // a gate of the repository holds the image back
 	Throttled
 	StorageFull
 	Unavailable // draining, or a dependency is away

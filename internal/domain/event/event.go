@@ -30,6 +30,14 @@ const (
 	ImageReplicated Kind = "ImageReplicated"
 	// ImagePulledThrough: the pull-through cache has asked its upstream for an image.
 	ImagePulledThrough Kind = "ImagePulledThrough"
+	// ImageScanned: a basic scan has ended, well or not.
+	ImageScanned Kind = "ImageScanned"
+	// ImageScanInitial: the first scan of an image under enhanced scanning is complete.
+	ImageScanInitial Kind = "ImageScanInitial"
+	// FindingChanged: a finding of enhanced scanning is new, has changed or is closed.
+	FindingChanged Kind = "FindingChanged"
+	// ScanFrequencyChanged: repositories are scanned otherwise under enhanced scanning.
+	ScanFrequencyChanged Kind = "ScanFrequencyChanged"
 )
 
 // Event is one fact about a registry.
@@ -95,6 +103,31 @@ type PullThroughDetail struct {
 	Result      Outcome         `json:"result"`
 	// Reason says why it failed, "" where it did not.
 	Reason string `json:"reason,omitempty"`
+}
+
+// ScanDetail is the detail of ImageScanned and ImageScanInitial.
+type ScanDetail struct {
+	Repository name.Repository `json:"repository"`
+	Digest     name.Digest     `json:"digest"`
+	Tags       []name.Tag      `json:"tags"`
+	// Status is ECR's: COMPLETE, FAILED, or INITIAL_SCAN_COMPLETE.
+	Status string `json:"status"`
+	// Counts are findings by ECR's severities; only those that occur.
+	Counts map[string]int64 `json:"counts"`
+}
+
+// FrequencyDetail is the detail of ScanFrequencyChanged.
+type FrequencyDetail struct {
+	Repositories []FrequencyChange `json:"repositories"`
+	ScanType     string            `json:"scanType"`
+}
+
+// FrequencyChange is how often the images of a repository are scanned, and were, in
+// ECR's words.
+type FrequencyChange struct {
+	Repository name.Repository `json:"repository"`
+	Now        string          `json:"now"`
+	Before     string          `json:"before"`
 }
 
 // StorageClassDetail is the detail of StorageClassChanged.

@@ -19,7 +19,7 @@ type badCase struct {
 
 func badCases() []badCase {
 	var all []badCase
-	for _, group := range [][]badCase{badNames(), badCreations(), badSettings(), badTags(), badLayers(), badImages(), badManifests(), badListings(), badRegistryIDs(), badTemplates(), badRegistrySettings(), badLifecycle(), badReplication(), badPullThroughs()} {
+	for _, group := range [][]badCase{badNames(), badCreations(), badSettings(), badTags(), badLayers(), badImages(), badManifests(), badListings(), badRegistryIDs(), badTemplates(), badRegistrySettings(), badLifecycle(), badReplication(), badPullThroughs(), badScans()} {
 		all = append(all, group...)
 	}
 	return all

@@ -272,6 +272,7 @@ func repositoryCalls(t *testing.T) map[string]object {
 		"BatchGetImage":                 {"imageIds": array{byTag("v1")}},
 		"CompleteLayerUpload":           {"uploadId": upload, "layerDigests": array{digest}},
 		"DeleteRepository":              {},
+		"DescribeImageScanFindings":     {"imageId": byTag("v1")},
 		"DescribeImages":                {},
 		"GetDownloadUrlForLayer":        {"layerDigest": digest},
 		"InitiateLayerUpload":           {},
@@ -280,6 +281,7 @@ func repositoryCalls(t *testing.T) map[string]object {
 		"PutImage":                      {"imageManifest": indexOf(t)},
 		"PutImageScanningConfiguration": {"imageScanningConfiguration": object{}},
 		"PutImageTagMutability":         {"imageTagMutability": "MUTABLE"},
+		"StartImageScan":                {"imageId": byTag("v1")},
 		"UploadLayerPart":               {"uploadId": upload, "partFirstByte": 0, "partLastByte": 0, "layerPartBlob": "AA=="},
 	}
 }

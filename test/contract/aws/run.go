@@ -92,6 +92,8 @@ func Run(t *testing.T, target Target) {
 		{"LifecyclePolicies", (*suite).lifecyclePolicies},
 		{"LifecyclePreview", (*suite).lifecyclePreview},
 		{"StorageClasses", (*suite).storageClasses},
+		{"ScanningConfiguration", (*suite).scanningConfiguration},
+		{"Scans", (*suite).scans},
 
 		{"CreateRepository", (*suite).createRepository},
 		{"RepositoryNames", (*suite).repositoryNames},
@@ -145,7 +147,7 @@ func Run(t *testing.T, target Target) {
 	}
 	if target.OtherRegion != "" {
 		checks = append(checks, check{"Regions", (*suite).regions}, check{"ReplicationConfiguration", (*suite).replicationConfiguration},
-			check{"Replication", (*suite).replicated}, check{"BackfillErrors", (*suite).backfillErrors})
+			check{"Replication", (*suite).replicated}, check{"BackfillErrors", (*suite).backfillErrors}, check{"EnhancedScanning", (*suite).enhancedScanning})
 	}
 	if target.Domain != "" {
 		checks = append(checks, check{"CanonicalHosts", (*suite).canonicalHosts})

@@ -136,7 +136,7 @@ func Of(err error, at path.Kind, quirks bool, requestID string) Problem {
 		return quirk(as(http.StatusBadRequest, code), http.StatusMethodNotAllowed, Unsupported)
 	case errs.RepositoryExists, errs.RepositoryNotEmpty:
 		return as(http.StatusConflict, Unsupported)
-	case errs.AccessDenied, errs.TokenExpired, errs.LimitExceeded, errs.KeyFailure:
+	case errs.AccessDenied, errs.PullBlocked, errs.TokenExpired, errs.LimitExceeded, errs.KeyFailure:
 		return as(http.StatusForbidden, Denied)
 	case errs.Throttled:
 		p := as(http.StatusTooManyRequests, TooManyRequests)
@@ -153,7 +153,7 @@ func Of(err error, at path.Kind, quirks bool, requestID string) Problem {
 		return p
 	case errs.UpstreamImageFailed, errs.UpstreamLayerFailed, errs.UpstreamReferrersFailed, errs.SecretNotFound, errs.SecretInaccessible, errs.SecretUndecryptable:
 		return as(http.StatusBadGateway, Unavailable) // a pull through the cache
-	case errs.BackfillNotFound, errs.BackfillInProgress, errs.BackfillStatusInvalid, errs.PullThroughRuleNotFound, errs.PullThroughRuleExists,
+	case errs.ScanNotFound, errs.ImageTypeUnsupported, errs.ImageArchived, errs.BackfillNotFound, errs.BackfillInProgress, errs.BackfillStatusInvalid, errs.PullThroughRuleNotFound, errs.PullThroughRuleExists,
 		errs.UpstreamUnsupported, errs.SecretMissing, errs.SecretExists, errs.SecretInvalid,
 		errs.LifecyclePolicyNotFound, errs.LifecyclePreviewNotFound, errs.LifecyclePreviewInProgress, errs.TemplateNotFound, errs.TemplateExists,
 		errs.ExclusionNotFound, errs.ExclusionExists, errs.StorageClassRefused, errs.DeletionProtected,

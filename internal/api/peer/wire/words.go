@@ -216,6 +216,14 @@ func word(c errs.Code) string {
 		return "secret-exists"
 	case errs.SecretInvalid:
 		return "secret-invalid"
+	case errs.ScanNotFound:
+		return "scan-not-found"
+	case errs.ImageTypeUnsupported:
+		return "image-type-unsupported"
+	case errs.ImageArchived:
+		return "image-archived"
+	case errs.PullBlocked:
+		return "pull-blocked"
 	case errs.Throttled:
 		return "throttled"
 	case errs.StorageFull:

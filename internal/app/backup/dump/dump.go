@@ -74,7 +74,9 @@ func leftOut(t catalogue.Table) bool {
 		"layer_hold",      // belongs to those who copy from this deployment
 		"garbage",         // names objects that are not copied
 		"layer_reconcile", // speaks of this deployment's stores
-		"quota_demand":    // speaks of its nodes
+		"scan_database",   // speaks of objects that are not copied: who restores imports anew
+		"scan_database_state",
+		"quota_demand": // speaks of its nodes
 		return true
 	}
 	return t.Volatile || t.Name == backends.VersionTable || strings.HasPrefix(t.Name, backends.VersionTable+"_")

@@ -304,7 +304,7 @@ func TestSchema(t *testing.T) {
 				}
 			}
 		}
-		for _, table := range []string{"keyring", "layer_hold", "garbage", "layer_reconcile", "quota_demand"} {
+		for _, table := range []string{"keyring", "layer_hold", "garbage", "layer_reconcile", "quota_demand", "scan_database", "scan_database_state"} {
 			has(table)
 			if !leftOut(catalogue.Table{Name: table}) {
 				t.Errorf("%s is dumped", table)

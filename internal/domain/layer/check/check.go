@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -73,6 +74,8 @@ const pageSize = 200
 type Options struct {
 	// Regions whose stores are listed and whose blobs are read.
 	Regions []name.Region
+	// Others are what the keys of objects begin with that are no layers, and not looked at.
+	Others []string
 	// Progress is called after every blob with the blobs done and their number
 	// in all, and the same in bytes; nil is allowed.
 	Progress func(done, total, doneBytes, totalBytes int64)
@@ -251,6 +254,9 @@ func (s Service) verifyObjects(ctx context.Context, o Options, region name.Regio
 	for info, err := range store.List(ctx, "") {
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(o.Others, func(prefix string) bool { return strings.HasPrefix(info.Key, prefix) }) {
+			continue
 		}
 		if page = append(page, info); len(page) == pageSize {
 			if err := flush(); err != nil {

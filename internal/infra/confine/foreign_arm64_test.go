@@ -1,0 +1,7 @@
+//go:build linux
+
+package confine_test
+
+const hasForeignCalls = false
+
+func callForeign() {}
