@@ -239,7 +239,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return err
 	}
 	a.scanning, err = scanning.New(scanning.Config{
-		Settings: a.cfg, Version: a.version, Durable: a.durable, Clock: a.clk, Log: a.log, Jobs: a.queue, Outbox: a.outbox, Trail: a.trail, Hosts: a.hosts,
+		Settings: a.cfg, Version: a.version, Durable: a.durable, Clock: a.clk, Log: a.log, Jobs: a.queue, Outbox: a.outbox, Trail: a.trail, Hosts: a.hosts, Entities: a.entities,
 		Registries: a.registries, Repositories: a.repositories, Layers: a.layers, Images: a.images, Cache: a.distribution.Cache, Store: a.store, Command: a.scanner,
 	})
 	if err != nil {

@@ -46,7 +46,12 @@ func (a *App) buildIdentity() (err error) {
 // serviceRoleInUse says in which regions the account has something configured for
 // which a service has its service-linked role.
 func (a *App) serviceRoleInUse(ctx context.Context, account name.AccountID, service string) ([]name.Region, error) {
-	return a.distribution.InUse(ctx, account, service)
+	regions, err := a.distribution.InUse(ctx, account, service)
+	if err != nil {
+		return nil, err
+	}
+	scanned, err := a.scanning.InUse(ctx, account, service)
+	return append(regions, scanned...), err
 }
 
 func (a *App) iamAPI() *iam.API {

@@ -35,11 +35,6 @@ func (a *API) Service() aws.Service {
 		Known:        OperationNames(),
 		Errors:       errorOf,
 		ErrorShapes:  ErrorShapes(),
-		Notes: map[string]string{
-			"CreateRepository":              "the scan setting is stored, without effect until scanning is built",
-			"PutImageScanningConfiguration": "stored, without effect until scanning is built",
-			"PutAccountSetting":             "BASIC_SCAN_TYPE_VERSION is stored, without effect until scanning is built",
-		},
 		BodyLimits: map[string]int64{
 			"UploadLayerPart": aws.LayerPartBodyLimit, "PutImage": aws.ManifestBodyLimit,
 		},

@@ -27,11 +27,13 @@ import (
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/layer"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/principal/entity"
 	"github.com/berth-registry/berth/internal/domain/pullthrough/cache"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/domain/scan"
 	"github.com/berth-registry/berth/internal/domain/scan/gate"
+	"github.com/berth-registry/berth/internal/domain/scan/rules"
 	"github.com/berth-registry/berth/internal/domain/scan/tagrule"
 	"github.com/berth-registry/berth/internal/domain/scan/vulndb"
 	"github.com/berth-registry/berth/internal/domain/scan/worker"
@@ -54,6 +56,7 @@ type Config struct {
 	Outbox       *event.Outbox
 	Trail        *audit.Trail
 	Hosts        name.Hosts
+	Entities     *entity.Service
 	Registries   *registry.Service
 	Repositories *repository.Service
 	Layers       *layer.Service
@@ -79,6 +82,28 @@ type Services struct {
 
 // jobArtifact takes the database out of an artifact that was pushed.
 const jobArtifact = "scan.database"
+
+// inspector is the service whose role enhanced scanning has.
+const inspector = "inspector2.amazonaws.com"
+
+// InUse says in which regions an account has enhanced scanning, for the role of the
+// service. It is an entity.InUse.
+func (s *Services) InUse(ctx context.Context, account name.AccountID, service string) (regions []name.Region, err error) {
+	if service != inspector {
+		return nil, nil
+	}
+	err = s.c.Durable.View(ctx, func(tx *sqldb.Tx) error {
+		regions = nil
+		all, err := rules.Registries(ctx, tx)
+		for _, reg := range all {
+			if reg.Account == account {
+				regions = append(regions, reg.Region)
+			}
+		}
+		return err
+	})
+	return regions, err
+}
 
 // New puts the services together.
 func New(c Config) (*Services, error) {
@@ -117,6 +142,10 @@ func New(c Config) (*Services, error) {
 	s.Scans = scan.New(scan.Config{
 		DB: c.Durable, Registries: c.Registries, Repositories: c.Repositories, Images: c.Images, Layers: c.Layers, Workers: s.workers, Databases: s.Databases,
 		Outbox: c.Outbox, Jobs: c.Jobs, Clock: c.Clock, Log: c.Log, Complete: c.Cache.Complete, TagsTx: s.Tags.AllowsTx, DoneTx: s.scanned,
+		Role: func(ctx context.Context, account name.AccountID) error {
+			_, err := c.Entities.EnsureServiceRole(ctx, account, inspector)
+			return err
+		},
 		Parallel: set.Workers, Eligible: time.Duration(set.Eligible), Rescan: time.Duration(set.Rescan),
 	})
 	s.Gate = gate.New(gate.Config{DB: c.Durable, Clock: c.Clock, Registries: c.Registries, Reports: s.Scans})

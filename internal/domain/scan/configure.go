@@ -37,6 +37,11 @@ func (s *Service) PutConfiguration(ctx context.Context, reg name.Registry, c rul
 	if err := c.Validate(); err != nil {
 		return c, err
 	}
+	if c.Type == rules.Enhanced && s.Role != nil {
+		if err := s.Role(ctx, reg.Account); err != nil {
+			return c, err
+		}
+	}
 	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
 		if err := s.Registries.EnsureTx(ctx, tx, reg); err != nil {
 			return err

@@ -95,6 +95,8 @@ type Config struct {
 	// Complete brings an image here whole that the pull-through cache has in part; nil
 	// where there is none.
 	Complete func(ctx context.Context, r repository.Repository, d name.Digest) error
+	// Role makes the role of enhanced scanning for an account that has none; nil: there is none.
+	Role func(ctx context.Context, account name.AccountID) error
 	// TagsTx says whether a push with these tags is one that scans; nil: every one.
 	TagsTx func(ctx context.Context, tx *sqldb.Tx, reg name.Registry, repo name.Repository, tags []name.Tag) (bool, error)
 	// DoneTx is called in the transaction that stores a completed scan; nil: nothing.

@@ -184,19 +184,19 @@ func (s *suite) scans(t *testing.T) {
 	s.basicAgain(t)
 
 	// What cannot be scanned.
-	unsupported := func(what, digest string) {
+	unsupported := func(digest string) {
 		t.Helper()
 		s.refused(t, startScan, of(digest, ""), "UnsupportedImageTypeException", "The image with digest '"+digest+"' in the repository with name '"+repo+"' in the registry with id '"+s.Account+"' is of a type that cannot be scanned")
 		s.refused(t, scanFindings, of(digest, ""), "ScanNotFoundException", s.unscannedText(repo, digest, "null"))
 	}
 	image := k.image(t)
 	child := s.put(t, repo, "child", image)
-	unsupported("an index", s.put(t, repo, "index", indexOf(t, image)))
+	unsupported(s.put(t, repo, "index", indexOf(t, image)))
 	artifact := k.manifest()
 	config := *artifact.Config
 	config.MediaType = "application/vnd.cncf.helm.config.v1+json"
 	artifact.Config = &config
-	unsupported("an artifact", s.put(t, repo, "artifact", artifact.text(t)))
+	unsupported(s.put(t, repo, "artifact", artifact.text(t)))
 	s.want(t, startScan, of(child, ""), object{"registryId": s.Account, "repositoryName": repo, "imageId": imageID(child, ""), "imageScanStatus": object{"status": "IN_PROGRESS"}}) // child by child
 
 	archived := s.put(t, repo, "archived", k.image(t))
@@ -232,10 +232,10 @@ func (s *suite) enhancedScanning(t *testing.T) {
 	defer there.basicAgain(t)
 	repo, other := there.repo(t, "enhanced"), there.repo(t, "basic")
 	k, l := there.kit(t, repo), there.kit(t, other)
-	of := func(repo, tag string) object { return object{"repositoryName": repo, "imageId": byTag(tag)} }
+	of := func(repo string) object { return object{"repositoryName": repo, "imageId": byTag("v1")} }
 	there.put(t, other, "v1", l.image(t))
-	there.succeed(t, startScan, of(other, "v1"))
-	before := there.ended(t, of(other, "v1"))
+	there.succeed(t, startScan, of(other))
+	before := there.ended(t, of(other))
 
 	there.configureScanning(t, scanned("ENHANCED", scanRule("SCAN_ON_PUSH", "enhanced", "*"+repo), scanRule("CONTINUOUS_SCAN", repo)))
 	there.want(t, batchScanning, object{"repositoryNames": array{repo, other}}, object{
@@ -243,16 +243,16 @@ func (s *suite) enhancedScanning(t *testing.T) {
 	})
 	there.configureScanning(t, scanned("ENHANCED", scanRule("SCAN_ON_PUSH", repo)))
 	there.refused(t, setScanning, object{"repositoryName": repo, "imageScanningConfiguration": object{"scanOnPush": true}}, "ValidationException", disabled)
-	there.refused(t, startScan, of(other, "v1"), "ValidationException", disabled)
-	there.refused(t, scanFindings, of(other, "v1"), "ScanNotFoundException", there.unscannedText(other, "null", "v1"))
+	there.refused(t, startScan, of(other), "ValidationException", disabled)
+	there.refused(t, scanFindings, of(other), "ScanNotFoundException", there.unscannedText(other, "null", "v1"))
 	for op, want := range map[string]string{startScan: "RepositoryNotFoundException", setScanning: "RepositoryNotFoundException"} {
-		in := of(unique("none"), "v1")
+		in := of(unique("none"))
 		in["imageScanningConfiguration"] = object{}
 		there.refused(t, op, in, want, there.noRepository(in["repositoryName"].(string)))
 	}
 
 	digest := there.put(t, repo, "v1", k.image(t))
-	end := there.ended(t, of(repo, "v1"))
+	end := there.ended(t, of(repo))
 	same(t, "the scan of what was pushed", object{
 		"registryId": there.Account, "repositoryName": repo, "imageId": imageID(digest, "v1"),
 		"imageScanStatus":   object{"status": matching(`^(FAILED|UNSUPPORTED_IMAGE)$`), "description": matching(`^\w+Error: .`)},
@@ -264,8 +264,8 @@ func (s *suite) enhancedScanning(t *testing.T) {
 	}
 
 	there.basicAgain(t)
-	same(t, "the basic scan from before", before["imageId"], there.succeed(t, scanFindings, of(other, "v1"))["imageId"])
-	there.refused(t, scanFindings, of(repo, "v1"), "ScanNotFoundException", there.unscannedText(repo, "null", "v1"))
+	same(t, "the basic scan from before", before["imageId"], there.succeed(t, scanFindings, of(other))["imageId"])
+	there.refused(t, scanFindings, of(repo), "ScanNotFoundException", there.unscannedText(repo, "null", "v1"))
 }
 
 func badScans() []badCase {

@@ -59,6 +59,7 @@ func Merge(layers []Layer, digests []name.Digest) Image {
 	for i := range layers {
 		builds[i] = buildOf(&layers[i])
 	}
+	unpacked := vendored(files, paths)
 	seen := map[identity]bool{}
 	for _, p := range paths {
 		total += len(files[p].file.Packages)
@@ -72,7 +73,7 @@ func Merge(layers []Layer, digests []name.Digest) Image {
 		for i := range s.file.Packages {
 			pkg := &s.file.Packages[i]
 			if !pkg.Type.Distribution() {
-				if !owned[usr(p)] {
+				if !owned[usr(p)] && !unpacked[source{pkg.Type, path.Dir(p)}] {
 					all = append(all, item{pkg, p})
 				}
 				continue
@@ -216,6 +217,33 @@ func installed(files map[string]standing, paths []string) map[string]bool {
 }
 
 // usr is the path as distributions have it that moved /bin, /lib and /sbin under /usr:
+// source is the directory of a lock file, by the type of its packages.
+type source struct {
+	kind Type
+	dir  string
+}
+
+// vendored tells the lock files whose packages lie unpacked beside them, and are told
+// of by their own files: those of Node below node_modules, those of PHP in vendor.
+func vendored(files map[string]standing, paths []string) map[source]bool {
+	const node, php = "node_modules/", "vendor/composer/installed.json"
+	found := map[source]bool{}
+	for _, p := range paths {
+		if len(files[p].file.Packages) == 0 {
+			continue
+		}
+		if at := strings.Index("/"+p, "/"+node); at >= 0 {
+			for _, kind := range []Type{Npm, Yarn, Pnpm} {
+				found[source{kind, path.Clean(p[:at])}] = true
+			}
+		}
+		if p == php || strings.HasSuffix(p, "/"+php) {
+			found[source{Composer, path.Clean(strings.TrimSuffix(p, php))}] = true
+		}
+	}
+	return found
+}
+
 // their package managers go on naming the old one.
 func usr(p string) string {
 	for _, dir := range [...]string{"bin/", "lib/", "lib64/", "sbin/"} {

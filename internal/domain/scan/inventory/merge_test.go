@@ -366,3 +366,31 @@ func BenchmarkMerge(b *testing.B) {
 		}
 	}
 }
+
+// TestLockFiles has packages of lock files told of once where they lie unpacked.
+func TestLockFiles(t *testing.T) {
+	one := func(p string, kind inventory.Type, names ...string) inventory.File {
+		f := inventory.File{Path: p}
+		for _, n := range names {
+			f.Packages = append(f.Packages, inventory.Package{Type: kind, Name: n, Version: "1", Path: p})
+		}
+		return f
+	}
+	img := inventory.Merge([]inventory.Layer{{Files: []inventory.File{
+		one("app/package-lock.json", inventory.Npm, "a", "b"),
+		one("app/node_modules/a/package.json", inventory.NodePkg, "a"),
+		one("other/yarn.lock", inventory.Yarn, "c"),
+		one("composer.lock", inventory.Composer, "d"),
+		one("vendor/composer/installed.json", inventory.ComposerV, "d"),
+		one("srv/composer.lock", inventory.Composer, "e"),
+		one("package-lock.json", inventory.Npm, "f"),
+	}}}, nil)
+	var got []string
+	for _, p := range img.Packages {
+		got = append(got, string(p.Type)+" "+p.Name)
+	}
+	slices.Sort(got)
+	if want := []string{"composer e", "composer-vendor d", "node-pkg a", "npm f", "yarn c"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}

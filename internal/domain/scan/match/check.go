@@ -29,8 +29,8 @@ func (d *Database) Check(ctx context.Context) error {
 		return b.View(func(tx *bolt.Tx) error {
 			// A damaged branch page can point to one above it: no entry is smaller than 16 bytes (bbolt's
 			// leaf and branch elements), so more of them than that means going in circles.
-			w := walk{ctx: ctx, left: tx.Size()/16 + 1}
-			if err := tx.ForEach(func(name []byte, b *bolt.Bucket) error { return w.bucket(name, b, 1) }); err != nil {
+			w := walk{left: tx.Size()/16 + 1}
+			if err := tx.ForEach(func(name []byte, b *bolt.Bucket) error { return w.bucket(ctx, name, b, 1) }); err != nil {
 				return err
 			}
 			return contents(tx)
@@ -40,11 +40,10 @@ func (d *Database) Check(ctx context.Context) error {
 
 // walk goes through all buckets.
 type walk struct {
-	ctx  context.Context
 	left int64 // entries that may still come
 }
 
-func (w *walk) bucket(name []byte, b *bolt.Bucket, depth int) error {
+func (w *walk) bucket(ctx context.Context, name []byte, b *bolt.Bucket, depth int) error {
 	if depth > maxDepth {
 		return &damaged{fmt.Sprintf("%q lies too deep", name)}
 	}
@@ -53,7 +52,7 @@ func (w *walk) bucket(name []byte, b *bolt.Bucket, depth int) error {
 			return &damaged{"its pages lead in circles"}
 		}
 		if w.left%1024 == 0 {
-			if err := w.ctx.Err(); err != nil {
+			if err := ctx.Err(); err != nil {
 				return err
 			}
 		}
@@ -62,7 +61,7 @@ func (w *walk) bucket(name []byte, b *bolt.Bucket, depth int) error {
 			if inner == nil {
 				return &damaged{fmt.Sprintf("%q in %q cannot be read", k, name)}
 			}
-			return w.bucket(k, inner, depth+1)
+			return w.bucket(ctx, k, inner, depth+1)
 		}
 		if !json.Valid(v) {
 			return &damaged{fmt.Sprintf("%q in %q is no JSON", k, name)}

@@ -37,7 +37,7 @@ func languages(ctx context.Context, img inventory.Image, r *finding.Report) ([]h
 			continue
 		}
 		r.Supported = true
-		if !usable(p) {
+		if !usable(p) || p.Dev { // what only development needs is listed, not looked up, as Trivy does
 			continue
 		}
 		k := key{p.Name, p.FullVersion()}

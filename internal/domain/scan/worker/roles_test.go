@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func misbehave(how, spool string) error {
 			fmt.Fprintln(os.Stderr, "fatal error: runtime: out of memory")
 			os.Exit(2)
 		}
-		for kept := [][]byte(nil); ; {
+		for kept := [][]byte(nil); ; runtime.KeepAlive(kept) {
 			kept = append(kept, bytes.Repeat([]byte("x"), 32<<20))
 		}
 	case "file":
