@@ -84,7 +84,7 @@ test-unit: ## unit tests, with the race detector
 
 # The suites that say nothing about a shape of storage of their own run on the
 # embedded one and on the scale-out one here, and on the others in test-matrix.
-SHAPED := aws oci identity lifecycle guides
+SHAPED := aws oci identity lifecycle guides scanning
 shaped = BERTH_TEST_SHAPE=$(1) go test -shuffle=on -timeout 30m $(SHAPED:%=./test/contract/%) && BERTH_TEST_SHAPE=$(1) go test -timeout 30m -run TestCrash ./test/crash
 
 .PHONY: test-contract
@@ -135,3 +135,5 @@ big: ## a layer of 10 GiB in and out, with the server's memory measured
 	go test -count=1 -timeout 60m -v -run 'TestBigLayer|TestManyPushes' ./test/contract/process -args -big
 	$(call header,An image of 1 GiB between deployments that are killed)
 	go test -count=1 -timeout 30m -v -run TestKillWhileSending ./test/contract/replication -args -big
+	$(call header,A queue of 10,000 scans and tar bombs and a whole Debian)
+	go test -count=1 -timeout 60m -v -run 'TestQueue|TestHostileLayers|TestDebian' ./test/contract/scanning/hostile -args -big

@@ -84,8 +84,11 @@ func oldAWSCLI(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "aws", "--version").CombinedOutput()
-	if err != nil {
+	if errors.Is(err, exec.ErrNotFound) {
 		return ""
+	}
+	if err != nil { // too busy to say; the flag does no harm to a newer one
+		return "of this version, which it does not tell, perhaps"
 	}
 	m := regexp.MustCompile(`aws-cli/((\d+)\.(\d+)\.\d+)`).FindSubmatch(out)
 	if m == nil {

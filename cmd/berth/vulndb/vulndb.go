@@ -21,7 +21,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/vulndbadmin"
-	"github.com/berth-registry/berth/internal/domain/scan/vulndb"
+	"github.com/berth-registry/berth/internal/domain/scan/vulndb/layout"
 )
 
 // Command is `berth vulndb`.
@@ -60,7 +60,7 @@ func (c common) send(ctx context.Context, method, path string, body io.Reader, o
 	if errors.Is(err, app.ErrNoServer) {
 		return fmt.Errorf("no server is running on %s; start one with: berth serve --data %s", c.Data, c.Data)
 	}
-	var refused *vulndb.Refused
+	var refused *layout.Refused
 	if errors.As(err, &refused) {
 		return refused // by what reads the directory, in the request's body
 	}
@@ -188,7 +188,7 @@ func open(file string) (body io.ReadCloser, source string, err error) {
 		return f, source, err
 	}
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(vulndb.PackDirectory(file, w)) }() // ends when the reader is closed
+	go func() { w.CloseWithError(layout.PackDirectory(file, w)) }() // ends when the reader is closed
 	return r, source, nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/scan/match"
 	"github.com/berth-registry/berth/internal/domain/scan/match/matchtest"
 	"github.com/berth-registry/berth/internal/domain/scan/vulndb"
+	"github.com/berth-registry/berth/internal/domain/scan/vulndb/layout"
 	"github.com/berth-registry/berth/internal/domain/schema"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/blobstore/memory"
@@ -72,12 +73,12 @@ func archive(t *testing.T, age time.Duration) []byte {
 func push(t *testing.T, r *upstreamtest.Registry, content []byte) name.Digest {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{
-		"schemaVersion": 2, "mediaType": vulndb.MediaTypeOCI,
-		"config": map[string]any{"mediaType": vulndb.MediaTypeConfig, "digest": r.PutBlob("trivy-db", []byte("{}")), "size": 2},
-		"layers": []any{map[string]any{"mediaType": vulndb.MediaTypeLayer, "digest": r.PutBlob("trivy-db", content), "size": len(content)}},
+		"schemaVersion": 2, "mediaType": layout.MediaTypeOCI,
+		"config": map[string]any{"mediaType": layout.MediaTypeConfig, "digest": r.PutBlob("trivy-db", []byte("{}")), "size": 2},
+		"layers": []any{map[string]any{"mediaType": layout.MediaTypeLayer, "digest": r.PutBlob("trivy-db", content), "size": len(content)}},
 	})
 	must(t, err)
-	return name.Digest(r.PutManifest("trivy-db", "2", vulndb.MediaTypeOCI, body))
+	return name.Digest(r.PutManifest("trivy-db", "2", layout.MediaTypeOCI, body))
 }
 
 // serve serves the administration socket of a data directory.
@@ -233,10 +234,10 @@ func TestDirectory(t *testing.T) {
 	}
 	d, size := blob(content)
 	d, size = blob(text(map[string]any{
-		"schemaVersion": 2, "mediaType": vulndb.MediaTypeDocker, "config": map[string]any{"mediaType": vulndb.MediaTypeConfig, "digest": name.SHA256([]byte("{}")), "size": 2},
-		"layers": []any{map[string]any{"mediaType": vulndb.MediaTypeLayer, "digest": d, "size": size}},
+		"schemaVersion": 2, "mediaType": layout.MediaTypeDocker, "config": map[string]any{"mediaType": layout.MediaTypeConfig, "digest": name.SHA256([]byte("{}")), "size": 2},
+		"layers": []any{map[string]any{"mediaType": layout.MediaTypeLayer, "digest": d, "size": size}},
 	}))
-	must(t, os.WriteFile(filepath.Join(dir, "index.json"), text(map[string]any{"manifests": []any{map[string]any{"mediaType": vulndb.MediaTypeDocker, "digest": d, "size": size}}}), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "index.json"), text(map[string]any{"manifests": []any{map[string]any{"mediaType": layout.MediaTypeDocker, "digest": d, "size": size}}}), 0o644))
 	must(t, os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644))
 	has(t, mustRun(t, "import", dir, "--data", data), string(name.SHA256(content)))
 	has(t, mustRun(t, "status", "--data", data), "from "+dir)

@@ -169,7 +169,7 @@ func fetcher(c Config) (*vulndbfetch.Fetcher, error) {
 		}
 		u.Hosts[strings.ToLower(ref.Host)] = upstream.Host{PlainHTTP: set.PlainHTTP, AllowPrivate: set.AllowPrivate}
 	}
-	return vulndbfetch.New(vulndbfetch.Config{Upstream: u}), nil
+	return vulndbfetch.New(vulndbfetch.Config{Upstream: u, Attempts: 2}), nil
 }
 
 // Run does what goes on without a request, until ctx ends.

@@ -3,8 +3,8 @@
 // there is internet.
 //
 // It owns which parts of the artifact are asked for, retries, and where references point.
-// It does not own how a registry is spoken to (infra/upstream), nor what is made of the
-// database (domain/scan/vulndb).
+// It does not own how a registry is spoken to (infra/upstream), what the artifact has to be
+// (domain/scan/vulndb/layout), nor what is made of the database (domain/scan/vulndb).
 package vulndbfetch
 
 import (
@@ -19,6 +19,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/scan/vulndb"
+	"github.com/berth-registry/berth/internal/domain/scan/vulndb/layout"
 	"github.com/berth-registry/berth/internal/infra/upstream"
 )
 
@@ -29,8 +30,8 @@ func Sources() []string {
 }
 
 const (
-	// attempts is how often a request is made that fails for reasons that may pass.
-	attempts = 5
+	// manyAttempts is how often a request is made that fails for reasons that may pass.
+	manyAttempts = 5
 	// maxPause bounds the pause between two attempts.
 	maxPause = 30 * time.Second
 	// maxConfig bounds the artifact's configuration, in bytes; published ones are empty.
@@ -48,6 +49,8 @@ type Config struct {
 	MaxArchive int64
 	// Pause is before the second attempt; it doubles with each. 0: 2 seconds.
 	Pause time.Duration
+	// Attempts is how often a request is made that fails for reasons that may pass; 0: 5.
+	Attempts int
 }
 
 // Fetcher fetches. Its methods may be called by many goroutines.
@@ -70,6 +73,9 @@ func New(c Config) *Fetcher {
 	c.Upstream.Hosts = hosts
 	if c.MaxArchive <= 0 {
 		c.MaxArchive = 2 << 30
+	}
+	if c.Attempts <= 0 {
+		c.Attempts = manyAttempts
 	}
 	if c.Pause <= 0 {
 		c.Pause = 2 * time.Second
@@ -132,19 +138,19 @@ func (f *Fetcher) Resolve(ctx context.Context, ref string) (name.Digest, error) 
 }
 
 // manifest reads it. It is small, and unlike the answer to a HEAD it can be verified.
-func (f *Fetcher) manifest(ctx context.Context, r Reference) (a vulndb.Artifact, err error) {
+func (f *Fetcher) manifest(ctx context.Context, r Reference) (a layout.Artifact, err error) {
 	var m upstream.Manifest
 	err = f.persist(ctx, func() error {
-		m, err = f.client.Manifest(ctx, upstream.Endpoint{Host: r.Host}, r.Repository, r.Reference, []string{vulndb.MediaTypeOCI, vulndb.MediaTypeDocker})
+		m, err = f.client.Manifest(ctx, upstream.Endpoint{Host: r.Host}, r.Repository, r.Reference, []string{layout.MediaTypeOCI, layout.MediaTypeDocker})
 		return err
 	})
 	if err != nil {
 		return a, err
 	}
-	return vulndb.ParseManifest(m.Body, m.MediaType)
+	return layout.ParseManifest(m.Body, m.MediaType)
 }
 
-// Fetch writes the artifact that a reference names to w, as vulndb.WriteLayout does,
+// Fetch writes the artifact that a reference names to w, as layout.Write does,
 // and returns its manifest's digest. The digests of all blobs have been compared when it
 // returns nil; a connection that breaks off is gone on with.
 func (f *Fetcher) Fetch(ctx context.Context, ref string, w io.Writer) (name.Digest, error) {
@@ -170,7 +176,7 @@ func (f *Fetcher) Fetch(ctx context.Context, ref string, w io.Writer) (name.Dige
 	}
 	archive, end := f.blob(ctx, r, a.Layer, f.c.Progress)
 	defer end()
-	if err := vulndb.WriteLayout(w, a, config, archive); err != nil {
+	if err := layout.Write(w, a, config, archive); err != nil {
 		return "", err
 	}
 	return a.Manifest, nil
@@ -181,7 +187,7 @@ func (f *Fetcher) persist(ctx context.Context, try func() error) error {
 	pause := f.c.Pause
 	for n := 1; ; n++ {
 		err := try()
-		if err == nil || n == attempts || !passing(err) {
+		if err == nil || n == f.c.Attempts || !passing(err) {
 			return err
 		}
 		if err := rest(ctx, max(pause, min(retryAfter(err), maxPause))); err != nil {
@@ -223,7 +229,7 @@ func (r reader) Read(p []byte) (int, error) { return r(p) }
 
 // blob reads a blob, going on where a connection broke off, and fails at its end if
 // it is not what its descriptor says. end has to be called when nothing is read any more.
-func (f *Fetcher) blob(ctx context.Context, r Reference, d vulndb.Descriptor, progress func(done, total int64)) (content io.Reader, end func()) {
+func (f *Fetcher) blob(ctx context.Context, r Reference, d layout.Descriptor, progress func(done, total int64)) (content io.Reader, end func()) {
 	var at int64
 	var body io.ReadCloser
 	end = func() {
@@ -275,7 +281,7 @@ func (f *Fetcher) blob(ctx context.Context, r Reference, d vulndb.Descriptor, pr
 				continue
 			case errors.Is(err, io.EOF):
 				return 0, fmt.Errorf("the registry gives %d bytes for %s, which has %d; try again, or another source", at, d.Digest, d.Size)
-			case !passing(err) || broken == attempts:
+			case !passing(err) || broken == f.c.Attempts:
 				return 0, err
 			}
 			end()

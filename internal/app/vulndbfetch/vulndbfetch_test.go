@@ -14,7 +14,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/app/vulndbfetch"
 	"github.com/berth-registry/berth/internal/domain/name"
-	"github.com/berth-registry/berth/internal/domain/scan/vulndb"
+	"github.com/berth-registry/berth/internal/domain/scan/vulndb/layout"
 	"github.com/berth-registry/berth/internal/infra/upstream"
 	"github.com/berth-registry/berth/internal/infra/upstream/upstreamtest"
 )
@@ -34,7 +34,7 @@ func push(t *testing.T, r *upstreamtest.Registry, mediaType, layerType string, c
 	t.Helper()
 	body, err := json.Marshal(map[string]any{
 		"schemaVersion": 2, "mediaType": mediaType,
-		"config": map[string]any{"mediaType": vulndb.MediaTypeConfig, "digest": r.PutBlob(repo, []byte("{}")), "size": 2},
+		"config": map[string]any{"mediaType": layout.MediaTypeConfig, "digest": r.PutBlob(repo, []byte("{}")), "size": 2},
 		"layers": []any{map[string]any{"mediaType": layerType, "digest": r.PutBlob(repo, content), "size": len(content)}},
 	})
 	if err != nil {
@@ -70,11 +70,11 @@ func read(t *testing.T, layout []byte) map[string][]byte {
 func TestFetch(t *testing.T) {
 	content := archive()
 	for what, start := range map[string]func(testing.TB) *upstreamtest.Registry{"http": upstreamtest.New, "https": upstreamtest.NewTLS} {
-		for _, mediaType := range []string{vulndb.MediaTypeOCI, vulndb.MediaTypeDocker} {
+		for _, mediaType := range []string{layout.MediaTypeOCI, layout.MediaTypeDocker} {
 			t.Run(what+" "+mediaType, func(t *testing.T) {
 				r := start(t)
 				r.RequireToken("", "")
-				digest := push(t, r, mediaType, vulndb.MediaTypeLayer, content)
+				digest := push(t, r, mediaType, layout.MediaTypeLayer, content)
 				var done, total int64
 				f := fetcher(t, func(d, n int64) {
 					if d <= done {
@@ -122,7 +122,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			r := upstreamtest.New(t)
-			digest := push(t, r, vulndb.MediaTypeOCI, vulndb.MediaTypeLayer, content)
+			digest := push(t, r, layout.MediaTypeOCI, layout.MediaTypeLayer, content)
 			for _, f := range faults {
 				r.Inject(f)
 			}
@@ -147,15 +147,15 @@ func TestRefusals(t *testing.T) {
 		fault upstreamtest.Fault
 		want  string
 	}{
-		"damaged":   {vulndb.MediaTypeLayer, upstreamtest.Fault{Kind: upstreamtest.Blob, Contains: hex, Corrupt: true}, "digest"},
-		"down":      {vulndb.MediaTypeLayer, upstreamtest.Fault{Status: 503}, "503"},
-		"not found": {vulndb.MediaTypeLayer, upstreamtest.Fault{Kind: upstreamtest.Manifest, Status: 404}, "404"},
-		"no blob":   {vulndb.MediaTypeLayer, upstreamtest.Fault{Kind: upstreamtest.Blob, Contains: hex, Status: 404}, "404"},
+		"damaged":   {layout.MediaTypeLayer, upstreamtest.Fault{Kind: upstreamtest.Blob, Contains: hex, Corrupt: true}, "digest"},
+		"down":      {layout.MediaTypeLayer, upstreamtest.Fault{Status: 503}, "503"},
+		"not found": {layout.MediaTypeLayer, upstreamtest.Fault{Kind: upstreamtest.Manifest, Status: 404}, "404"},
+		"no blob":   {layout.MediaTypeLayer, upstreamtest.Fault{Kind: upstreamtest.Blob, Contains: hex, Status: 404}, "404"},
 		"Java's":    {"application/vnd.aquasec.trivy.javadb.layer.v1.tar+gzip", upstreamtest.Fault{Contains: "nowhere"}, "no vulnerability database"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			r := upstreamtest.New(t)
-			push(t, r, vulndb.MediaTypeOCI, c.layer, content)
+			push(t, r, layout.MediaTypeOCI, c.layer, content)
 			r.Inject(c.fault)
 			_, err := fetcher(t, nil, r).Fetch(t.Context(), r.Host()+"/"+repo, io.Discard)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -166,7 +166,7 @@ func TestRefusals(t *testing.T) {
 
 	t.Run("too big", func(t *testing.T) {
 		r := upstreamtest.New(t)
-		push(t, r, vulndb.MediaTypeOCI, vulndb.MediaTypeLayer, content)
+		push(t, r, layout.MediaTypeOCI, layout.MediaTypeLayer, content)
 		f := vulndbfetch.New(vulndbfetch.Config{Upstream: upstreamtest.Config(r), MaxArchive: 1 << 20})
 		defer f.Close()
 		if _, err := f.Fetch(t.Context(), r.Host()+"/"+repo, io.Discard); err == nil || !strings.Contains(err.Error(), "more than the 1048576") {
@@ -175,7 +175,7 @@ func TestRefusals(t *testing.T) {
 	})
 	t.Run("private address", func(t *testing.T) {
 		r := upstreamtest.New(t)
-		push(t, r, vulndb.MediaTypeOCI, vulndb.MediaTypeLayer, content)
+		push(t, r, layout.MediaTypeOCI, layout.MediaTypeLayer, content)
 		f := vulndbfetch.New(vulndbfetch.Config{Upstream: upstream.Config{Hosts: map[string]upstream.Host{r.Host(): {PlainHTTP: true}}}})
 		defer f.Close()
 		if _, err := f.Fetch(t.Context(), r.Host()+"/"+repo, io.Discard); upstream.KindOf(err) != upstream.Refused {
@@ -184,7 +184,7 @@ func TestRefusals(t *testing.T) {
 	})
 	t.Run("given up", func(t *testing.T) {
 		r := upstreamtest.New(t)
-		push(t, r, vulndb.MediaTypeOCI, vulndb.MediaTypeLayer, content)
+		push(t, r, layout.MediaTypeOCI, layout.MediaTypeLayer, content)
 		r.Inject(upstreamtest.Fault{Kind: upstreamtest.Blob, Contains: hex, StallAfter: 1000})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -195,7 +195,7 @@ func TestRefusals(t *testing.T) {
 	})
 	t.Run("full", func(t *testing.T) {
 		r := upstreamtest.New(t)
-		push(t, r, vulndb.MediaTypeOCI, vulndb.MediaTypeLayer, content)
+		push(t, r, layout.MediaTypeOCI, layout.MediaTypeLayer, content)
 		if _, err := fetcher(t, nil, r).Fetch(t.Context(), r.Host()+"/"+repo, full{}); !errors.Is(err, io.ErrShortWrite) {
 			t.Error(err)
 		}

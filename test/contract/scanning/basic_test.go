@@ -69,7 +69,7 @@ func TestDebian(t *testing.T) {
 		t.Errorf("berth vulndb import printed %q", printed)
 	}
 	b := harness.NewBox(t, "bash", "aws", "skopeo")
-	env := b.Run(w.Binary(), "env", "--data", w.Data) + "\n"
+	env := environment(b, w.Server)
 	cli := func(script string) string { t.Helper(); return b.Script(env + script) }
 	layout := b.Path("layout")
 	if err := os.CopyFS(layout, must(matchtest.PerlImage())(t)); err != nil {

@@ -26,7 +26,8 @@ func (t Tokens) Token(scope, cursor string) *string {
 	if cursor == "" {
 		return nil
 	}
-	return new(base64.RawURLEncoding.EncodeToString(append(t.mac(scope, cursor), cursor...)))
+	// Not the URL alphabet: the AWS CLI takes a token that begins with "-" for a flag.
+	return new(base64.RawStdEncoding.EncodeToString(append(t.mac(scope, cursor), cursor...)))
 }
 
 // Cursor opens a page token; nil is the beginning. errs.InvalidParameter for one
@@ -35,7 +36,7 @@ func (t Tokens) Cursor(scope string, token *string) (string, error) {
 	if token == nil || *token == "" {
 		return "", nil
 	}
-	b, err := base64.RawURLEncoding.DecodeString(*token)
+	b, err := base64.RawStdEncoding.DecodeString(*token)
 	if err != nil || len(b) <= macLength || !hmac.Equal(b[:macLength], t.mac(scope, string(b[macLength:]))) {
 		return "", errs.Parameter("nextToken", "Invalid pagination token provided")
 	}

@@ -1,6 +1,7 @@
 package paging
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -28,5 +29,16 @@ func TestPageTokensOpenForTheirScopeOnly(t *testing.T) {
 	}
 	if _, err := tokens.Cursor("images/2/0", token); !errs.Is(err, errs.InvalidParameter) {
 		t.Errorf("in another repository: %v", err)
+	}
+}
+
+// TestTokensAreNoFlags: the AWS CLI takes an argument that begins with "-" for a flag,
+// "--next-token -abc" fails.
+func TestTokensAreNoFlags(t *testing.T) {
+	tokens := Tokens{Key: make([]byte, 32)}
+	for n := range 1000 { // one in 64 would begin so in the other alphabet
+		if token := *tokens.Token("images/1/0", strconv.Itoa(n)); token[0] == '-' {
+			t.Fatalf("the token %s", token)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/aquasecurity/trivy/pkg/detector/ospkg"
 	osver "github.com/aquasecurity/trivy/pkg/detector/ospkg/version"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+	"github.com/aquasecurity/trivy/pkg/scan/utils"
 	"github.com/aquasecurity/trivy/pkg/types"
 	bolt "go.etcd.io/bbolt"
 
@@ -207,16 +208,38 @@ func osPackage(p inventory.Package) ftypes.Package {
 	return f
 }
 
-// expand turns what was found in those that stand for groups into hits.
+// expand turns what was found in those that stand for groups into hits. The detectors of
+// Azure Linux, CBL-Mariner and CoreOS leave the id out; their packages are told by name and version.
 func expand(found []types.DetectedVulnerability, groups []group) []hit {
 	var hits []hit
+	type key struct{ name, version string }
+	var named map[key][]int
+	seen := map[string]bool{}
 	for _, v := range found {
-		n, err := strconv.Atoi(v.PkgID)
-		if err != nil || n < 0 || n >= len(groups) {
-			continue // cannot be: the ids are ours
+		k := key{v.PkgName, v.InstalledVersion}
+		if v.PkgID == "" && named == nil {
+			named = map[key][]int{}
+			for n := range groups {
+				k := key{groups[n].pkg.Name, utils.FormatVersion(groups[n].pkg)}
+				named[k] = append(named[k], n)
+			}
 		}
-		for _, m := range groups[n].members {
-			hits = append(hits, hit{v, m})
+		of := named[k]
+		if v.PkgID != "" {
+			n, err := strconv.Atoi(v.PkgID)
+			if err != nil || n < 0 || n >= len(groups) {
+				continue // cannot be: the ids are ours
+			}
+			of = []int{n}
+		} else if once := v.VulnerabilityID + " " + k.name + " " + k.version; seen[once] {
+			continue // of another architecture, and in of already
+		} else {
+			seen[once] = true
+		}
+		for _, n := range of {
+			for _, m := range groups[n].members {
+				hits = append(hits, hit{v, m})
+			}
 		}
 	}
 	return hits

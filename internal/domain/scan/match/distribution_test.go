@@ -97,6 +97,8 @@ func distributions() matchtest.DB {
 			{Bucket: "openSUSE Leap 15.5", Source: source("suse-cvrf"), Advs: []adv{{Pkg: "libopenssl1_1", ID: "openSUSE-SU-2023:0062-1", Fixed: "1.1.1l-150500.17.1"}}},
 			{Bucket: "openSUSE Tumbleweed", Source: source("suse-cvrf"), Advs: []adv{{Pkg: "libopenssl3", ID: "openSUSE-SU-2024:13065-1", Fixed: "3.1.4-3.1"}}},
 			{Bucket: "Photon OS 5.0", Source: source("photon"), Advs: []adv{{Pkg: "curl", ID: "CVE-2023-5005", Fixed: "8.1.2-5.ph5"}, {Pkg: "curl", ID: "CVE-2023-5006", Fixed: "8.1.2-1.ph5"}}},
+			{Bucket: "CBL-Mariner 2.0", Source: source("cbl-mariner"), Advs: []adv{{Pkg: "expat", ID: "CVE-2022-2001", Fixed: "0:2.4.4-1.cm2"}, {Pkg: "expat", ID: "CVE-2022-2002", Fixed: "0:2.4.2-1.cm2"}}},
+			{Bucket: "Azure Linux 3.0", Source: source("azure"), Advs: []adv{{Pkg: "expat", ID: "CVE-2024-3001", Fixed: "0:2.6.4-1.azl3"}}},
 			{Bucket: "wolfi", Source: source("wolfi"), Advs: []adv{{Pkg: "openssl", ID: "CVE-2024-7001", Fixed: "3.3.1-r5"}, {Pkg: "openssl", ID: "CVE-2024-7002", Fixed: "0"}}},
 			{Bucket: "chainguard", Source: source("chainguard"), Advs: []adv{{Pkg: "openssl", ID: "CVE-2024-7003", Fixed: "3.3.1-r6"}}},
 		},
@@ -133,6 +135,14 @@ func TestDistributions(t *testing.T) {
 		want                              []string
 		unsupported, eol                  bool
 	}{
+		{
+			what: "CBL-Mariner", family: "cbl-mariner", version: "2.0", packages: []pkg{rpm("expat", 0, "2.4.3", "1.cm2"), rpm("expat", 0, "2.4.3", "1.cm2"), rpm("bash", 0, "5.1", "1.cm2")},
+			want: []string{"CVE-2022-2001 expat 2.4.4-1.cm2 UNDEFINED fixed", "CVE-2022-2001 expat 2.4.4-1.cm2 UNDEFINED fixed"},
+		},
+		{
+			what: "Azure Linux", family: "azurelinux", version: "3.0", packages: []pkg{rpm("expat", 0, "2.6.3", "1.azl3"), rpm("expat", 0, "2.6.4", "1.azl3")},
+			want: []string{"CVE-2024-3001 expat 2.6.4-1.azl3 UNDEFINED fixed"},
+		},
 		{
 			what: "debian", family: "debian", version: "12.5",
 			packages: []pkg{dpkg("openssl", "libssl3", "3.0.9", "1"), dpkg("zlib", "zlib1g", "1.2.13", "1"), third(dpkg("openssl", "openssl-third", "1.0", "1"))},

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/scan/vulndb/layout"
 )
 
 // The files of a database, as the archive has them.
@@ -33,11 +34,11 @@ const (
 	copyBytes = 256 << 10
 )
 
-// wanted is what every refusal of a file that is something else ends in.
-const wanted = "; what is wanted is the file that berth vulndb fetch writes, or db.tar.gz of the trivy-db artifact, or an OCI layout of it"
-
-// again ends refusals of damaged files.
-const again = "; fetch it again, or copy it again and compare its size and sha256sum with the original's"
+// What refusals end in, the same as those of layouts.
+const (
+	wanted = layout.Wanted
+	again  = layout.Again
+)
 
 // source reads an archive: it counts, hashes, limits, and remembers what went
 // wrong below, which is not the archive's fault.
@@ -171,10 +172,10 @@ func (s *Service) expect(h *tar.Header, have []string) error {
 	case fileMetadata:
 		limit = maxMetadata
 	default:
-		if h.Name == layoutFile || h.Name == indexFile || h.Name == "blobs/" {
+		if layout.IsPart(h.Name) {
 			return refuse("the OCI layout is compressed: gunzip it first")
 		}
-		return refuse("the archive has a %q, which does not belong there%s", clip(h.Name), wanted)
+		return refuse("the archive has a %.200q, which does not belong there%s", h.Name, wanted)
 	}
 	if h.Typeflag != tar.TypeReg {
 		return refuse("the archive's %s is not a regular file%s", h.Name, wanted)
@@ -187,8 +188,6 @@ func (s *Service) expect(h *tar.Header, have []string) error {
 	}
 	return nil
 }
-
-func clip(s string) string { return s[:min(len(s), 200)] }
 
 // writeFile makes a file durable, but for its name.
 func writeFile(path string, content io.Reader, from *source) error {

@@ -22,6 +22,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/scan/match"
 	"github.com/berth-registry/berth/internal/domain/scan/match/matchtest"
 	"github.com/berth-registry/berth/internal/domain/scan/vulndb"
+	"github.com/berth-registry/berth/internal/domain/scan/vulndb/layout"
 	"github.com/berth-registry/berth/internal/domain/schema"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/blobstore/memory"
@@ -100,25 +101,25 @@ func must(t testing.TB, err error) {
 }
 
 // manifest is the manifest of an artifact with the archive.
-func manifest(t testing.TB, archive []byte) vulndb.Artifact {
+func manifest(t testing.TB, archive []byte) layout.Artifact {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{
-		"schemaVersion": 2, "mediaType": vulndb.MediaTypeOCI,
-		"config": map[string]any{"mediaType": vulndb.MediaTypeConfig, "digest": name.SHA256([]byte("{}")), "size": 2},
-		"layers": []any{map[string]any{"mediaType": vulndb.MediaTypeLayer, "digest": name.SHA256(archive), "size": len(archive),
+		"schemaVersion": 2, "mediaType": layout.MediaTypeOCI,
+		"config": map[string]any{"mediaType": layout.MediaTypeConfig, "digest": name.SHA256([]byte("{}")), "size": 2},
+		"layers": []any{map[string]any{"mediaType": layout.MediaTypeLayer, "digest": name.SHA256(archive), "size": len(archive),
 			"annotations": map[string]string{"org.opencontainers.image.title": "db.tar.gz"}}},
 	})
 	must(t, err)
-	a, err := vulndb.ParseManifest(body, "")
+	a, err := layout.ParseManifest(body, "")
 	must(t, err)
 	return a
 }
 
-// layout is an OCI layout of the archive, as a tar archive.
-func layout(t testing.TB, archive []byte) []byte {
+// laidOut is an OCI layout of the archive, as a tar archive.
+func laidOut(t testing.TB, archive []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	must(t, vulndb.WriteLayout(&b, manifest(t, archive), []byte("{}"), bytes.NewReader(archive)))
+	must(t, layout.Write(&b, manifest(t, archive), []byte("{}"), bytes.NewReader(archive)))
 	return b.Bytes()
 }
 
@@ -307,7 +308,7 @@ func (n *node) serves(archive []byte) vulndb.Database {
 }
 
 // refused makes sure that an error is a refusal that says all of want.
-func refused(t testing.TB, err error, want ...string) *vulndb.Refused {
+func refused(t testing.TB, err error, want ...string) {
 	t.Helper()
 	var r *vulndb.Refused
 	if !errors.As(err, &r) {
@@ -318,7 +319,6 @@ func refused(t testing.TB, err error, want ...string) *vulndb.Refused {
 			t.Errorf("%q does not say %q", r.Reason, w)
 		}
 	}
-	return r
 }
 
 // eventually waits until something holds.

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,13 +17,14 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/scan/match/matchtest"
 	"github.com/berth-registry/berth/internal/domain/scan/vulndb"
+	"github.com/berth-registry/berth/internal/domain/scan/vulndb/layout"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
 
 func TestForms(t *testing.T) {
 	bare := database(t, 1)
-	tarred := layout(t, bare)
+	tarred := laidOut(t, bare)
 	forms := map[string]func(n *node) (vulndb.Database, error){
 		"db.tar.gz": func(n *node) (vulndb.Database, error) {
 			return n.Import(t.Context(), file(t, bare), "here", vulndb.ImportOptions{})
@@ -35,7 +37,7 @@ func TestForms(t *testing.T) {
 		},
 		"packed directory": func(n *node) (vulndb.Database, error) {
 			var b bytes.Buffer
-			must(t, vulndb.PackDirectory(files(t, tarred), &b))
+			must(t, layout.PackDirectory(files(t, tarred), &b))
 			return n.ImportReader(t.Context(), &b, "here", vulndb.ImportOptions{})
 		},
 		"reader": func(n *node) (vulndb.Database, error) {
@@ -109,7 +111,8 @@ func TestSequence(t *testing.T) {
 		}
 
 		_, err = n.Import(t.Context(), file(t, database(t, 2)), "", vulndb.ImportOptions{})
-		if r := refused(t, err, "before the one in use", "--older", "2026-01-02 16:00"); !r.Older {
+		refused(t, err, "before the one in use", "--older", "2026-01-02 16:00")
+		if r := new(vulndb.Refused); !errors.As(err, &r) || !r.Older {
 			t.Error("it is not called older")
 		}
 		n.serves(database(t, 3))
@@ -167,7 +170,7 @@ func TestUnusable(t *testing.T) {
 	says := func(text string) []byte { return packed(t, db, other("metadata.json", tar.Header{}, text)) }
 	relayed := func(change func(files map[string]string)) []byte {
 		all := map[string]string{}
-		for r := tar.NewReader(bytes.NewReader(layout(t, database(t, 1)))); ; {
+		for r := tar.NewReader(bytes.NewReader(laidOut(t, database(t, 1)))); ; {
 			h, err := r.Next()
 			if err != nil {
 				break
@@ -239,7 +242,7 @@ func TestUnusable(t *testing.T) {
 		"future":               {archive(t, matchtest.DB{UpdatedAt: start.Add(25 * time.Hour)}), "in the future"},
 		"no bbolt":             {packed(t, other("trivy.db", tar.Header{}, strings.Repeat("nonsense", 10_000)), meta), "cannot be used"},
 		"half a bbolt":         {packed(t, other("trivy.db", tar.Header{}, good["trivy.db"][:len(good["trivy.db"])/2]), meta), "cannot be used"},
-		"compressed layout":    {squeeze(layout(t, database(t, 1))), "gunzip it first"},
+		"compressed layout":    {squeeze(laidOut(t, database(t, 1))), "gunzip it first"},
 		"layout without index": {relayed(func(f map[string]string) { delete(f, "index.json") }), "no index.json"},
 		"no layout":            {relayed(func(f map[string]string) { delete(f, "oci-layout") }), "no oci-layout"},
 		"index of no JSON":     {relayed(func(f map[string]string) { f["index.json"] = "{" }), "index.json cannot be read"},
@@ -255,8 +258,8 @@ func TestUnusable(t *testing.T) {
 		"longer layer":       {relayed(func(f map[string]string) { f[layerFile] += "x" }), "in place of"},
 		"wrong layer digest": {rewritten(string(a.Layer.Digest), "sha256:"+strings.Repeat("ab", 32)), "lacks the layer"},
 		"Java's":             {rewritten("trivy.db.layer", "trivy.javadb.layer"), "no vulnerability database"},
-		"an image":           {rewritten(vulndb.MediaTypeConfig, "application/vnd.oci.image.config.v1+json"), "no vulnerability database"},
-		"an index":           {rewritten(vulndb.MediaTypeOCI, "application/vnd.oci.image.index.v1+json"), "not that of one artifact"},
+		"an image":           {rewritten(layout.MediaTypeConfig, "application/vnd.oci.image.config.v1+json"), "no vulnerability database"},
+		"an index":           {rewritten(layout.MediaTypeOCI, "application/vnd.oci.image.index.v1+json"), "not that of one artifact"},
 		"sha512":             {rewritten(string(a.Layer.Digest), "sha512:"+strings.Repeat("ab", 64)), "no sha256 digest"},
 		"two databases": {relayed(func(f map[string]string) {
 			m := manifest(t, database(t, 2))
@@ -281,7 +284,7 @@ func TestUnusable(t *testing.T) {
 			t.Errorf("%s is taken", dir)
 		}
 	}
-	linked := files(t, layout(t, database(t, 1)))
+	linked := files(t, laidOut(t, database(t, 1)))
 	layer := filepath.Join(linked, layerFile)
 	must(t, os.Rename(layer, layer+"x"))
 	must(t, os.Symlink(layer+"x", layer))
@@ -290,7 +293,7 @@ func TestUnusable(t *testing.T) {
 	if s := d.states(); s != "" || len(d.objects()) != 0 || len(n.entries()) != 0 {
 		t.Errorf("refused files left rows %q, objects %v, files %v", s, d.objects(), n.entries())
 	}
-	n.mustImport(layout(t, database(t, 1)))
+	n.mustImport(laidOut(t, database(t, 1)))
 	n.serves(database(t, 1))
 }
 
@@ -304,7 +307,7 @@ func TestDamaged(t *testing.T) {
 	d := deploy(t, sqldbtest.SQLite(t))
 	n := d.node()
 	bare := database(t, 1)
-	for form, whole := range map[string][]byte{"bare": bare, "layout": layout(t, bare)} {
+	for form, whole := range map[string][]byte{"bare": bare, "layout": laidOut(t, bare)} {
 		try := func(what string, at int, content []byte) {
 			t.Helper()
 			db, err := n.Import(t.Context(), file(t, content), "", vulndb.ImportOptions{})

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/domain/scan/vulndb/layout"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
@@ -63,7 +64,7 @@ func (s *Service) Import(ctx context.Context, file, source string, o ImportOptio
 			return Database{}, err
 		}
 		defer func() { err = errors.Join(err, root.Close()) }()
-		return s.importLayout(ctx, dirLayout{root}, source, o)
+		return s.importLayout(ctx, layout.InDirectory(root), source, o)
 	}
 	f, err := os.Open(file)
 	if err != nil {
@@ -83,24 +84,37 @@ func (s *Service) Import(ctx context.Context, file, source string, o ImportOptio
 			return io.NopCloser(io.NewSectionReader(f, 0, 1<<62)), nil
 		}}, o)
 	case n == len(head) && string(head[257:262]) == "ustar":
-		l, err := readTarLayout(ctx, f)
+		l, err := layout.InTar(ctx, f)
 		if err != nil {
-			return Database{}, err
+			return Database{}, ofLayout(err)
 		}
 		return s.importLayout(ctx, l, source, o)
 	}
 	return Database{}, refuse("the file is neither a gzip nor a tar archive%s", wanted)
 }
 
-func (s *Service) importLayout(ctx context.Context, l layout, source string, o ImportOptions) (Database, error) {
-	a, err := artifactOf(l)
+func (s *Service) importLayout(ctx context.Context, l layout.Layout, source string, o ImportOptions) (Database, error) {
+	a, err := l.Artifact()
 	if err != nil {
-		return Database{}, err
+		return Database{}, ofLayout(err)
 	}
 	return s.take(ctx, candidate{
 		digest: a.Layer.Digest, manifest: a.Manifest, source: source,
-		open: func(context.Context) (io.ReadCloser, error) { return layer(l, a) },
+		open: func(context.Context) (io.ReadCloser, error) {
+			content, err := l.Layer(a)
+			return content, ofLayout(err)
+		},
 	}, o)
+}
+
+// ofLayout makes one of this package's refusals of one of layout's, so that callers know
+// a single kind.
+func ofLayout(err error) error {
+	var r *layout.Refused
+	if errors.As(err, &r) {
+		return &Refused{Reason: r.Reason, Cause: err}
+	}
+	return err
 }
 
 // ImportReader is Import of a file that comes over a connection.
@@ -141,9 +155,9 @@ func (s *Service) temporary() string {
 // blobs are at hand, such as one that was pushed to a repository here. open opens a blob.
 // If it is the one in use, nothing is done.
 func (s *Service) ImportArtifact(ctx context.Context, manifest []byte, open func(ctx context.Context, digest name.Digest) (io.ReadCloser, error), source string) (Database, error) {
-	a, err := ParseManifest(manifest, "")
+	a, err := layout.ParseManifest(manifest, "")
 	if err != nil {
-		return Database{}, err
+		return Database{}, ofLayout(err)
 	}
 	current, _, err := s.look(ctx)
 	if err != nil {

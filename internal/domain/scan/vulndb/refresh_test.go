@@ -14,6 +14,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/scan/vulndb"
+	"github.com/berth-registry/berth/internal/domain/scan/vulndb/layout"
 	"github.com/berth-registry/berth/internal/infra/jobs"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
@@ -59,7 +60,7 @@ func (m *mirrors) fetch(_ context.Context, ref string, w io.Writer) (name.Digest
 		return "", err
 	}
 	a := manifest(m.t, b)
-	return a.Manifest, vulndb.WriteLayout(w, a, []byte("{}"), bytes.NewReader(b))
+	return a.Manifest, layout.Write(w, a, []byte("{}"), bytes.NewReader(b))
 }
 
 func (m *mirrors) resolve(_ context.Context, ref string) (name.Digest, error) {

@@ -4,9 +4,10 @@
 // with a newer one.
 //
 // It owns the tables scan_database and scan_database_state, the objects whose keys
-// begin with Prefix, and the directory in Config.Dir. It does not read what stands in a
-// database (scan/match), speak to registries (Config.Fetch does), or match images again
-// when it changes (Config.Changed has that done).
+// begin with Prefix, and the directory in Config.Dir. It does not know the forms that
+// registries give the artifact (scan/vulndb/layout), read what stands in a database
+// (scan/match), speak to registries (Config.Fetch does), or match images again when it
+// changes (Config.Changed has that done).
 //
 // # One change
 //
@@ -89,7 +90,7 @@ type Config struct {
 	// refused.
 	Check func(ctx context.Context, dir string) (match.Metadata, error)
 	// Fetch writes the artifact that a reference ("ghcr.io/aquasecurity/trivy-db:2")
-	// names to w, as WriteLayout does, and returns its manifest's digest. It is needed where
+	// names to w, as layout.Write does, and returns its manifest's digest. It is needed where
 	// Sources are.
 	Fetch func(ctx context.Context, ref string, w io.Writer) (name.Digest, error)
 	// Resolve returns the digest alone, without the artifact; nil: it is fetched whole

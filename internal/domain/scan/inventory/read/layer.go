@@ -43,6 +43,7 @@ type walker struct {
 
 	packages, owned int
 	ownedOver       bool
+	sparse          int64 // bytes of sparse files that were read
 	removed         int64 // bytes of whiteouts
 
 	hashes []uint64
@@ -291,6 +292,13 @@ func (w *walker) regular(ctx context.Context, t *tar.Reader, h *tar.Header, p, d
 		w.skip(p, fmt.Sprintf("has %d bytes, more than the %d that are read of one file", h.Size, w.limits.FileBytes))
 		return nil
 	}
+	if sparse(h) {
+		// A header of a few bytes makes a GiB of zeros, which Limits.Bytes does not count.
+		if w.sparse += h.Size; w.sparse > w.limits.FileBytes {
+			w.skip(p, fmt.Sprintf("is sparse, and %d bytes of sparse files are read of one layer", w.limits.FileBytes))
+			return nil
+		}
+	}
 	content, closing, err := w.content(t, h.Size, program)
 	if err != nil || content == nil {
 		return err
@@ -333,6 +341,19 @@ func (w *walker) link(h *tar.Header, p, dir, base string) error {
 		}
 	}
 	return w.keep(again)
+}
+
+// sparse says whether a file is one with holes, in one of GNU's four forms.
+func sparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 func fileMode(h *tar.Header) fs.FileMode { return fs.FileMode(h.Mode & 0o777) } //nolint:gosec // masked

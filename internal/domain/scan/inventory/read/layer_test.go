@@ -500,3 +500,57 @@ func TestSameBytesSameInventory(t *testing.T) {
 		t.Errorf("%+v, then %+v", a, b)
 	}
 }
+
+// TestSparse: a header of a few bytes makes a GiB of zeros; of all together no more are
+// read than of one file.
+func TestSparse(t *testing.T) {
+	sparse := func(name string) []byte {
+		const content = "Package: x\nVersion: 1\n\n"
+		start := fmt.Sprintf("2\n0\n%d\n%d\n0\n", len(content), 1<<20)
+		body := start + strings.Repeat("\x00", 512-len(start)) + content
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		h := &tar.Header{Name: "x", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(body)), PAXRecords: map[string]string{"comment": "x"}}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, body); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		// archive/tar writes no such records, so they take the place of the one it did write.
+		records := ""
+		for _, r := range [][2]string{{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.name", name}, {"GNU.sparse.realsize", fmt.Sprint(1 << 20)}} {
+			n := len(r[0]) + len(r[1]) + 5 // of two digits
+			records += fmt.Sprintf("%d %s=%s\n", n, r[0], r[1])
+		}
+		out := b.Bytes()
+		copy(out[512:1024], records+strings.Repeat("\x00", 512-len(records)))
+		copy(out[124:], fmt.Sprintf("%011o\x00", len(records)))
+		copy(out[148:], "        ")
+		sum := 0
+		for _, c := range out[:512] {
+			sum += int(c)
+		}
+		copy(out[148:], fmt.Sprintf("%06o\x00 ", sum))
+		return out
+	}
+	l := read.DefaultLimits()
+	l.FileBytes = 2 << 20
+	all := slices.Concat(sparse("var/lib/dpkg/status.d/a"), sparse("var/lib/dpkg/status.d/b"), sparse("var/lib/dpkg/status.d/c"), make([]byte, 1024))
+	layer, err := layerOf(t, all, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var over []string
+	for _, s := range layer.Skipped {
+		if strings.Contains(s.Reason, "is sparse") {
+			over = append(over, s.Path)
+		}
+	}
+	if !slices.Equal(over, []string{"var/lib/dpkg/status.d/c"}) {
+		t.Errorf("skipped are %v", layer.Skipped)
+	}
+}

@@ -51,7 +51,7 @@ const (
 	// Wanted is for files that are something else.
 	Wanted = "; what is wanted is the file that berth vulndb fetch writes, or db.tar.gz of the trivy-db artifact, or an OCI layout of it"
 	// Again is for damaged files.
-	Again = "; fetch it Again, or copy it again and compare its size and sha256sum with the original's"
+	Again = "; fetch it again, or copy it again and compare its size and sha256sum with the original's"
 )
 
 // Refused is every error about a layout or a manifest that has no usable artifact.
@@ -182,11 +182,12 @@ func (l archived) open(file string) (io.ReadCloser, int64, error) {
 // InTar is the layout in a tar archive, which is read through once for where its files
 // are, and stays the caller's to close. What is no whole tar archive is Refused.
 func InTar(ctx context.Context, f *os.File) (Layout, error) {
-	l, err := index(ctx, f)
+	l, err := find(ctx, f)
 	return Layout{l}, err
 }
 
-func index(ctx context.Context, f *os.File) (archived, error) {
+// find finds the files of a tar archive.
+func find(ctx context.Context, f *os.File) (archived, error) {
 	l := archived{file: f, spans: map[string]span{}}
 	info, err := f.Stat()
 	if err != nil {
@@ -195,9 +196,9 @@ func index(ctx context.Context, f *os.File) (archived, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return l, err
 	}
-	files := tar.NewReader(f)
+	entries := tar.NewReader(f)
 	for n := 0; ; n++ {
-		header, err := files.Next()
+		header, err := entries.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -317,8 +318,9 @@ func (l Layout) Layer(a Artifact) (io.ReadCloser, error) {
 	return content, nil
 }
 
-// Write writes an artifact as an OCI layout in a tar archive. archive has to yield just a.Layer.Size bytes; whether they have the digest is for who reads the layout, or
-// for the caller. config may be nil, where the configuration is not at hand.
+// Write writes an artifact as an OCI layout in a tar archive. archive has to yield just
+// a.Layer.Size bytes; whether they have the digest is for who reads the layout, or for the
+// caller. config may be nil, where the configuration is not at hand.
 func Write(w io.Writer, a Artifact, config []byte, archive io.Reader) error {
 	index, err := json.Marshal(map[string]any{
 		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -359,7 +361,8 @@ func Write(w io.Writer, a Artifact, config []byte, archive io.Reader) error {
 	return out.Close()
 }
 
-// PackDirectory writes the database of an OCI layout in a directory as Write does. Digests of manifests are compared, that of the layer is for the importer.
+// PackDirectory writes the database of an OCI layout in a directory as Write does.
+// Digests of manifests are compared, that of the layer is for the importer.
 func PackDirectory(dir string, w io.Writer) (err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
