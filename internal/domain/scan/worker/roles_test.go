@@ -99,10 +99,13 @@ func misbehave(how, spool string) error {
 		}
 		time.Sleep(time.Hour)
 	case "twice":
-		for range 2 {
-			if err := writeText(os.Stdout, kindAnswer, "{}"); err != nil {
-				return err
-			}
+		// In one piece: what comes later than the answer is seen, or not, by the next question.
+		var both bytes.Buffer
+		if err := errors.Join(writeText(&both, kindAnswer, "{}"), writeText(&both, kindAnswer, "{}")); err != nil {
+			return err
+		}
+		if _, err := os.Stdout.Write(both.Bytes()); err != nil {
+			return err
 		}
 		time.Sleep(time.Hour)
 	case "objects":
