@@ -140,6 +140,9 @@ func (s *Service) examine(ctx context.Context, t jobs.Task, sub subject, o order
 
 // matched matches an inventory and stores the outcome.
 func (s *Service) matched(ctx context.Context, sub subject, kind rules.ScanType, db vulndb.Database, img inventory.Image, author string) error {
+	if img.Unreadable != nil {
+		return &unfit{status: Failed, how: "content", text: fmt.Sprintf("ImageContentError: the list of packages %s cannot be read: %s", img.Unreadable.Path, img.Unreadable.Reason)}
+	}
 	report, err := s.Workers.Match(ctx, db.Dir, img, match.Options{Languages: kind == rules.Enhanced, Now: s.Clock.Now()})
 	if err != nil {
 		return outcome(ctx, err)

@@ -167,6 +167,9 @@ type Image struct {
 	AlpineRepository string `json:"alpineRepository,omitempty"`
 	// Packages are in the order of type, name, version, path.
 	Packages []Package `json:"packages,omitempty"`
+	// Unreadable is a list of the distribution's packages that could not be read: what is told
+	// of the image is not all. nil for none.
+	Unreadable *Skipped `json:"unreadable,omitempty"`
 	// Architecture and Platform are those of the image's configuration: "amd64", "linux".
 	Architecture string `json:"architecture,omitempty"`
 	Platform     string `json:"platform,omitempty"`

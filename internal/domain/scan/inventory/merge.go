@@ -20,6 +20,8 @@ const (
 type standing struct {
 	file *File
 	hash uint64 // of its path
+	// skipped is why the file could not be read, "" where it was.
+	skipped string
 }
 
 // Merge puts layers together to what the image holds, the bottom one first; digests
@@ -53,7 +55,7 @@ func Merge(layers []Layer, digests []name.Digest) Image {
 	}
 	slices.Sort(paths)
 
-	img := Image{OS: pickOS(files, paths)}
+	img := Image{OS: pickOS(files, paths), Unreadable: unreadable(files, paths)}
 	owned := installed(files, paths)
 	builds := make([]*build, len(layers))
 	for i := range layers {
@@ -162,6 +164,51 @@ func apply(files map[string]standing, l *Layer) {
 	for i := range l.Files {
 		files[l.Files[i].Path] = standing{file: &l.Files[i], hash: Hash(l.Files[i].Path)}
 	}
+	for _, s := range l.Skipped {
+		if managerOf(s.Path) == "" {
+			continue
+		}
+		f, ok := files[s.Path]
+		if !ok {
+			f = standing{file: &File{Path: s.Path}, hash: Hash(s.Path)}
+		}
+		f.skipped = s.Reason
+		files[s.Path] = f
+	}
+}
+
+// managerOf is the package manager whose list of packages stands at the path, "" for none.
+func managerOf(p string) Type {
+	switch p {
+	case dpkgStatus:
+		return Dpkg
+	case "lib/apk/db/installed", "usr/lib/apk/db/installed":
+		return Apk
+	}
+	switch dir := path.Dir(p); {
+	case dir+"/" == dpkgMore:
+		return Dpkg
+	case dir == "var/lib/rpm", dir == "usr/lib/sysimage/rpm", dir == "usr/share/rpm", dir == "var/lib/rpmmanifest":
+		return RPM
+	}
+	return ""
+}
+
+// unreadable is the first list of packages that could not be read, and why; of those of RPM
+// only where no other list could be read, since an old one may lie beside the one in use, and a tool's own in a Debian.
+func unreadable(files map[string]standing, paths []string) *Skipped {
+	var first *Skipped
+	other := false
+	for _, p := range paths {
+		s := files[p]
+		other = other || managerOf(p) != "" && s.skipped == "" && len(s.file.Packages) > 0
+	}
+	for _, p := range paths {
+		if s := files[p]; s.skipped != "" && first == nil && (managerOf(p) != RPM || !other) {
+			first = &Skipped{Path: p, Reason: s.skipped}
+		}
+	}
+	return first
 }
 
 // identity names a package in this very version; one of a language at this place, too.

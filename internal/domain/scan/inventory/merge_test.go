@@ -367,6 +367,41 @@ func BenchmarkMerge(b *testing.B) {
 	}
 }
 
+// TestUnreadable tells of lists of packages that could not be read, as long as they stand.
+func TestUnreadable(t *testing.T) {
+	bad := func(paths ...string) (l inventory.Layer) {
+		for _, p := range paths {
+			l.Skipped = append(l.Skipped, inventory.Skipped{Path: p, Reason: "it is broken"})
+		}
+		return l
+	}
+	good := func(p string, kind inventory.Type) inventory.Layer {
+		return inventory.Layer{Files: []inventory.File{{Path: p, Packages: []inventory.Package{{Type: kind, Name: "a", Version: "1"}}}}}
+	}
+	const status, old, now = "var/lib/dpkg/status", "var/lib/rpm/Packages", "var/lib/rpm/rpmdb.sqlite"
+	for what, c := range map[string]struct {
+		layers []inventory.Layer
+		want   string
+	}{
+		"nothing":            {nil, ""},
+		"dpkg":               {[]inventory.Layer{bad(status)}, status},
+		"over a good one":    {[]inventory.Layer{good(status, inventory.Dpkg), bad(status)}, status},
+		"replaced":           {[]inventory.Layer{bad(status), {Hides: inventory.PackHides([]uint64{inventory.Hash(status)}), Files: good(status, inventory.Dpkg).Files}}, ""},
+		"removed":            {[]inventory.Layer{bad(status), {Whiteouts: []string{"var/lib"}}}, ""},
+		"apk":                {[]inventory.Layer{bad("lib/apk/db/installed")}, "lib/apk/db/installed"},
+		"distroless":         {[]inventory.Layer{bad("var/lib/dpkg/status.d/base")}, "var/lib/dpkg/status.d/base"},
+		"RPM":                {[]inventory.Layer{bad(old)}, old},
+		"an old RPM":         {[]inventory.Layer{bad(old), good(now, inventory.RPM)}, ""},
+		"an RPM in a Debian": {[]inventory.Layer{good(status, inventory.Dpkg), bad(old)}, ""},
+		"another file":       {[]inventory.Layer{bad("usr/bin/program", "app/a.jar")}, ""},
+	} {
+		img := inventory.Merge(c.layers, nil)
+		if got := img.Unreadable; (got == nil) != (c.want == "") || got != nil && got.Path != c.want {
+			t.Errorf("%s: %+v", what, got)
+		}
+	}
+}
+
 // TestLockFiles has packages of lock files told of once where they lie unpacked.
 func TestLockFiles(t *testing.T) {
 	one := func(p string, kind inventory.Type, names ...string) inventory.File {
