@@ -40,7 +40,7 @@ func bombs(t *testing.T) []hostile {
 	header := raw("usr/share/same", '0', 0, "")
 	return []hostile{
 		{"a tar bomb", zeros(t, "usr/share/zeros", gib<<10), ""},
-		{"a tar bomb where packages are listed", zeros(t, "var/lib/dpkg/status.d/zeros", 900), ""},
+		{"a tar bomb where packages are listed", zeros(t, "var/lib/dpkg/status.d/zeros", 900), "unread"},
 		{"a tar bomb of a file that is too large", zeros(t, "var/lib/dpkg/status", 1100), "unread"},
 		{"endless gzip", bytes.Repeat(gzipped(t, make([]byte, mib)), gib<<10), ""},
 		{"zstd that repeats itself", slices.Concat(zstded(t, raw("usr/share/zeros", '0', 60<<30, "")), zstdZeros(16<<10, 23)), "makes more than 2000 bytes of each compressed byte"},
@@ -112,7 +112,7 @@ func sizes(t *testing.T) []hostile {
 	return []hostile{
 		{"a sparse file of a petabyte, of GNU's", slices.Concat(gnu, end()), ""},
 		{"a sparse file of a petabyte", slices.Concat(sparse("var/lib/dpkg/status", 1<<50, "x"), end()), "unread"},
-		{"a sparse list of packages of a GiB", slices.Concat(sparse("var/lib/dpkg/status.d/x", 1<<30, "Package: x\n"), end()), ""},
+		{"a sparse list of packages of a GiB", slices.Concat(sparse("var/lib/dpkg/status.d/x", 1<<30, "Package: x\n"), end()), "unread"},
 		{"2,000 sparse programs of a GiB", gzipped(t, slices.Concat(programs, end())), ""},
 		{"a file that says it has exabytes", slices.Concat(base256(raw("usr/share/x", '0', 0, ""), 124, 1<<60), end()), "is not a tar archive, or its first header is damaged"},
 		{"a list of packages that says it has exabytes", slices.Concat(base256(raw("var/lib/dpkg/status", '0', 0, ""), 124, 1<<60), end()), "is not a tar archive, or its first header is damaged"},
@@ -180,7 +180,7 @@ func files(t *testing.T) []hostile {
 		{"a Rust program with a bomb", one(program("usr/bin/c", elf(".dep-v0", string(zlibZeros(t, 1<<30))))), ""},
 		{"JSON of a million levels", one(file("srv/app/package-lock.json", strings.Repeat(`{"dependencies":`, 400_000))), ""},
 		{"YAML that multiplies", one(file("srv/app/pnpm-lock.yaml", "lockfileVersion: '6.0'\na: &a [x,x,x,x,x,x,x,x,x]\n"+multiplied(20))), ""},
-		{"an apk database of one line", one(file("lib/apk/db/installed", strings.Repeat("P:x", 10*mib))), ""},
+		{"an apk database of one line", one(file("lib/apk/db/installed", strings.Repeat("P:x", 10*mib))), "unread"},
 	}
 }
 
@@ -246,7 +246,7 @@ func TestHostileLayers(t *testing.T) {
 				t.Errorf("%s: %s, want COMPLETE without a finding", h.name, r)
 			}
 		case h.want == "unread": // so what is told of the image would not be all
-			if r.status != "FAILED" || !strings.HasPrefix(r.description, "ImageContentError: the list of packages var/lib/dpkg/status cannot be read: ") {
+			if r.status != "FAILED" || !strings.HasPrefix(r.description, "ImageContentError: the list of packages ") || !strings.Contains(r.description, " cannot be read: ") {
 				t.Errorf("%s: %s, want FAILED for its list of packages", h.name, r)
 			}
 		default:
