@@ -66,6 +66,19 @@ func (s *Services) attachSBOM(ctx context.Context, t jobs.Task) error {
 	if err != nil {
 		return err
 	}
+	var lacking []string
+	for _, format := range s.c.Settings.Scanning.SBOM {
+		there, _, err := s.c.Images.Referrers(ctx, r, a.Digest, image.ReferrersQuery{ArtifactTypes: []string{mediaTypeOf(format)}, Status: image.AnyStatus, Limit: 1})
+		if err != nil {
+			return err
+		}
+		if len(there) == 0 {
+			lacking = append(lacking, format)
+		}
+	}
+	if len(lacking) == 0 {
+		return nil
+	}
 	d, img, err := s.Scans.Inventory(ctx, r, image.Ref{Digest: a.Digest})
 	if errs.Is(err, errs.ImageNotFound) || errs.Is(err, errs.ImageArchived) {
 		return nil
@@ -73,14 +86,7 @@ func (s *Services) attachSBOM(ctx context.Context, t jobs.Task) error {
 	if err != nil {
 		return err
 	}
-	for _, format := range s.c.Settings.Scanning.SBOM {
-		there, _, err := s.c.Images.Referrers(ctx, r, d.Digest, image.ReferrersQuery{ArtifactTypes: []string{mediaTypeOf(format)}, Status: image.AnyStatus, Limit: 1})
-		if err != nil {
-			return err
-		}
-		if len(there) > 0 {
-			continue
-		}
+	for _, format := range lacking {
 		text, err := s.document(format, s.subjectOf(r, d), img)
 		if err == nil {
 			err = s.refer(ctx, r, d, mediaTypeOf(format), text)

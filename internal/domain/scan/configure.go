@@ -189,7 +189,8 @@ func (s *Service) ChangedTx(ctx context.Context, tx *sqldb.Tx) error {
 }
 
 // rematch does JobRematch: it scans what waits for a database, and matches the images
-// of enhanced, continuous scanning that were matched with another one.
+// of enhanced, continuous scanning that were matched with another one. One that failed at
+// that has another chance with the next database.
 func (s *Service) rematch(ctx context.Context, t jobs.Task, shard int64) error {
 	if err := s.waiting(ctx, shard); err != nil {
 		return err
@@ -205,8 +206,8 @@ func (s *Service) rematch(ctx context.Context, t jobs.Task, shard int64) error {
 		var all []int64
 		err := s.DB.View(ctx, func(tx *sqldb.Tx) (err error) {
 			all, err = sqldb.Collect(ctx, tx, sqldb.One[int64], `SELECT image_id FROM scan_image
-				WHERE scan_type = $1 AND image_id > $2 AND image_id % $3 = $4 AND status = $5 AND database <> $6 ORDER BY image_id LIMIT $7`,
-				string(rules.Enhanced), after, int64(shards), shard, string(Complete), string(db.Digest), int64(batch))
+				WHERE scan_type = $1 AND image_id > $2 AND image_id % $3 = $4 AND status IN ($5, $6) AND completed_at > 0 AND database <> $7 ORDER BY image_id LIMIT $8`,
+				string(rules.Enhanced), after, int64(shards), shard, string(Complete), string(Failed), string(db.Digest), int64(batch))
 			return err
 		})
 		if err != nil {

@@ -301,6 +301,21 @@ func TestEnhanced(t *testing.T) {
 		if w.scanner.matched != matched || len(w.heard(event.FindingChanged)) != 0 {
 			t.Error("the same database was matched again")
 		}
+		// A scanner that is lost while images are matched anew: the next database mends it.
+		w.scanner.losing = &worker.Crashed{Reason: "the scanner was killed"}
+		w.vulndb.now = "c"
+		w.must(w.db.Update(w.ctx, func(tx *sqldb.Tx) error { return w.ChangedTx(w.ctx, tx) }))
+		w.settle()
+		if p := w.page(prod, d); p.Status != Failed || len(p.Enhanced) != 1 {
+			t.Errorf("a scanner that is lost: %+v", p)
+		}
+		w.scanner.losing = nil
+		w.vulndb.now = "d"
+		w.must(w.db.Update(w.ctx, func(tx *sqldb.Tx) error { return w.ChangedTx(w.ctx, tx) }))
+		w.settle()
+		if p := w.page(prod, d); p.Status != Active || !p.SourceUpdatedAt.Equal(madeAt("d")) {
+			t.Errorf("with the next database: %+v", p.Summary)
+		}
 		// Another type hides the results, and shows them again.
 		w.configure(rules.Basic)
 		_, err = w.Findings(w.ctx, prod, image.Ref{Digest: d}, 0, 10)

@@ -52,6 +52,7 @@ type scanner struct {
 	matched int               // inventories that were matched
 	table   map[string]advice // by package and version
 	trouble error             // of the next reads
+	losing  error             // of the next matches
 	hold    chan struct{}     // a read waits until it is closed
 }
 
@@ -96,6 +97,9 @@ func (s *scanner) Match(_ context.Context, dir string, img inventory.Image, o ma
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.matched++
+	if s.losing != nil {
+		return finding.Report{}, s.losing
+	}
 	rep := finding.Report{Supported: img.OS.Family != "", OS: img.OS, Architecture: img.Architecture, SourceUpdatedAt: madeAt(dir)}
 	for _, p := range img.Packages {
 		a, ok := s.table[p.Name+" "+p.Version]
