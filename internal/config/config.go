@@ -43,9 +43,12 @@ type Config struct {
 	// TrustedProxies are the networks whose X-Forwarded-For and
 	// X-Forwarded-Proto are believed, in CIDR form.
 	TrustedProxies []string `yaml:"trusted_proxies"`
-	// PublicListen is the address reserved for the public registry on a host
-	// without its own name (localhost).
+	// PublicListen is the address of the public registry and the gallery for clients
+	// that reach this machine by no name of its own (localhost): "" is the address of
+	// Listen with the next port, "off" is none.
 	PublicListen string `yaml:"public_listen"`
+	// Public says how public registries are served.
+	Public Public `yaml:"public"`
 	// Account is the default account: 12 digits.
 	Account name.AccountID `yaml:"account"`
 	// Region is the default region.
@@ -179,6 +182,9 @@ type Limits struct {
 	PullTimeExclusions      int   `yaml:"pull_time_exclusions"`
 	StorageBytes            int64 `yaml:"storage_bytes"`
 	RepositoryStorageBytes  int64 `yaml:"repository_storage_bytes"`
+	PublicRepositories      int64 `yaml:"public_repositories"`
+	PublicMaxLayerBytes     int64 `yaml:"public_max_layer_bytes"`
+	PublicMaxLayerParts     int64 `yaml:"public_max_layer_parts"`
 }
 
 // Quota gives the limits to the features.
@@ -233,7 +239,7 @@ func Default() Config {
 	return Config{
 		Data:           "./berth-data",
 		Listen:         "127.0.0.1:5000",
-		PublicListen:   "127.0.0.1:5001",
+		Public:         Public{Region: "us-east-1"},
 		Account:        "000000000000",
 		Region:         "us-east-1",
 		Domain:         "localhost",
@@ -267,6 +273,7 @@ type Settings struct {
 	Region    *string  `name:"region" env:"BERTH_REGION" placeholder:"R" help:"Default region (default us-east-1)."`
 	Regions   []string `name:"regions" env:"BERTH_REGIONS" placeholder:"R,..." help:"All regions to serve, the default one among them."`
 	Domain    *string  `name:"domain" env:"BERTH_DOMAIN" placeholder:"D" help:"Domain of the canonical host names (default localhost)."`
+	PublicAt  *string  `name:"public-listen" env:"BERTH_PUBLIC_LISTEN" placeholder:"ADDR" help:"Address of the public registry for clients without its host name, or off (default the port after --listen)."`
 	Public    *string  `name:"public-domain" env:"BERTH_PUBLIC_DOMAIN" placeholder:"D" help:"Domain of the public registry (default public.localhost)."`
 	TLSCert   *string  `name:"tls-cert" env:"BERTH_TLS_CERT" placeholder:"FILE" help:"Certificate chain (PEM) to serve HTTPS with."`
 	TLSKey    *string  `name:"tls-key" env:"BERTH_TLS_KEY" placeholder:"FILE" help:"Private key (PEM) of the certificate."`
@@ -312,6 +319,7 @@ func (s Settings) Load() (Config, error) {
 	}
 	set(&c.Domain, s.Domain)
 	set(&c.PublicDomain, s.Public)
+	set(&c.PublicListen, s.PublicAt)
 	set(&c.TLS.Certificate, s.TLSCert)
 	set(&c.TLS.Key, s.TLSKey)
 	set(&c.Log.Level, s.LogLevel)
@@ -410,6 +418,7 @@ func (c *Config) Validate() error {
 	c.validateScaleOut(say)
 	c.validateDistribution(say)
 	c.validateScanning(say)
+	c.validatePublic(say)
 	if c.Blobs.MinFreeBytes < 0 {
 		say("blobs.min_free_bytes: is less than 0; 0 switches it off")
 	}
@@ -438,6 +447,7 @@ func (c *Config) Validate() error {
 		"max_part_bytes": c.Limits.MaxPartBytes, "part_size": c.Limits.PartSize, "resource_tags": int64(c.Limits.ResourceTags),
 		"lifecycle_rules": int64(c.Limits.LifecycleRules), "lifecycle_policy_chars": int64(c.Limits.LifecyclePolicyChars),
 		"policy_chars": int64(c.Limits.PolicyChars), "pull_time_exclusions": int64(c.Limits.PullTimeExclusions),
+		"public_repositories": c.Limits.PublicRepositories, "public_max_layer_bytes": c.Limits.PublicMaxLayerBytes, "public_max_layer_parts": c.Limits.PublicMaxLayerParts,
 	} {
 		if n < 1 {
 			say("limits.%s: has to be at least 1", what)

@@ -124,9 +124,12 @@ const RegionMark = "{region}"
 // Bucket takes an s3:// URL apart for a region: its bucket, and the prefix of
 // all keys, "" or ending in a slash. Where the URL does not tell regions apart,
 // each has a part of its own under it.
-func Bucket(u string, r name.Region) (bucket, prefix string, err error) {
-	split := strings.Contains(u, RegionMark)
-	rest, ok := strings.CutPrefix(strings.ReplaceAll(u, RegionMark, string(r)), "s3://")
+func Bucket(u string, r name.Region, home name.Region) (bucket, prefix string, err error) {
+	split, at := strings.Contains(u, RegionMark), r
+	if r == name.Public { // no bucket is called after it
+		split, at = false, home
+	}
+	rest, ok := strings.CutPrefix(strings.ReplaceAll(u, RegionMark, string(at)), "s3://")
 	if !ok {
 		return "", "", fmt.Errorf("%q is not the address of a bucket; write s3://bucket or s3://bucket/prefix", u)
 	}
@@ -266,12 +269,12 @@ func (c *Config) validateBlobs(say func(format string, args ...any)) {
 		say("blobs.encryption: %q; choose %s", b.Encryption, strings.Join(choices, " or "))
 	}
 	if b.Remote() {
-		if _, _, err := Bucket(b.URL, c.Region); err != nil {
+		if _, _, err := Bucket(b.URL, c.Region, c.Region); err != nil {
 			say("blobs.url: %w", err)
 		}
 	}
 	if strings.Contains(b.Archive, "://") {
-		if _, _, err := Bucket(b.Archive, c.Region); err != nil {
+		if _, _, err := Bucket(b.Archive, c.Region, c.Region); err != nil {
 			say("blobs.archive: %w", err)
 		}
 	} else if b.Archive != "" {

@@ -88,13 +88,13 @@ func TestBucket(t *testing.T) {
 		"s3://layers-{region}":    {"layers-eu-west-1", ""},
 		"s3://layers/{region}/a/": {"layers", "eu-west-1/a/"},
 	} {
-		bucket, prefix, err := config.Bucket(u, "eu-west-1")
+		bucket, prefix, err := config.Bucket(u, "eu-west-1", "eu-west-1")
 		if err != nil || bucket != want[0] || prefix != want[1] {
 			t.Errorf("%s: %q, %q, %v", u, bucket, prefix, err)
 		}
 	}
 	for _, u := range []string{"layers", "s3://", "s3://Up/x", "s3://layers/../x", "s3://layers/a?b", "s3://layers/a//b"} {
-		if _, _, err := config.Bucket(u, "eu-west-1"); err == nil {
+		if _, _, err := config.Bucket(u, "eu-west-1", "eu-west-1"); err == nil {
 			t.Errorf("%s was accepted", u)
 		}
 	}

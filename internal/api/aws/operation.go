@@ -109,6 +109,9 @@ type Service struct {
 	Host name.HostKind
 	// Global marks a service whose signatures may name any region, such as IAM.
 	Global bool
+	// Regions refuses calls that are signed for a region where the service is not; nil:
+	// it is in the regions that are served (Config.Regions).
+	Regions func(name.Region) error
 	// Operations are the rows; Known are all operations of the service model.
 	Operations []Operation
 	Known      []string

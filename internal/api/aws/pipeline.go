@@ -216,8 +216,13 @@ func (x *exchange) authenticate() error {
 		return err
 	}
 	signedFor, err := name.ParseRegion(result.Region)
-	if err != nil || !s.Global && x.p.cfg.Regions != nil && !x.p.cfg.Regions(signedFor) {
+	if err != nil || !s.Global && s.Regions == nil && x.p.cfg.Regions != nil && !x.p.cfg.Regions(signedFor) {
 		return &sigv4.Error{Kind: sigv4.InvalidSignature, Message: "Credential should be scoped to a valid region. "}
+	}
+	if s.Regions != nil {
+		if err := s.Regions(signedFor); err != nil {
+			return err
+		}
 	}
 	x.call.Principal = result.Principal
 	if p := x.p.cfg.Used; p != nil {

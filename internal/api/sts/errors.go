@@ -45,7 +45,7 @@ func errorOf(code errs.Code) (string, int) {
 		errs.LayerPartTooSmall, errs.LayerPartInvalid, errs.LayerDigestMismatch, errs.LayerTooLarge,
 		errs.UploadNotFound, errs.UploadEmpty, errs.UploadBusy, errs.UploadInterrupted, errs.RangeInvalid,
 		errs.LifecyclePolicyNotFound, errs.LifecyclePreviewNotFound, errs.LifecyclePreviewInProgress, errs.TemplateNotFound, errs.TemplateExists,
-		errs.ScanNotFound, errs.ImageTypeUnsupported, errs.ImageArchived, errs.PullBlocked,
+		errs.ScanNotFound, errs.ImageTypeUnsupported, errs.ImageArchived, errs.PullBlocked, errs.RegistryNotFound, errs.CatalogDataNotFound, errs.RegionUnsupported,
 		errs.BackfillNotFound, errs.BackfillInProgress, errs.BackfillStatusInvalid, errs.PullThroughRuleNotFound, errs.PullThroughRuleExists, errs.UpstreamUnsupported,
 		errs.UpstreamImageFailed, errs.UpstreamLayerFailed, errs.UpstreamReferrersFailed, errs.SecretNotFound, errs.SecretInaccessible, errs.SecretUndecryptable,
 		errs.SecretMissing, errs.SecretExists, errs.SecretInvalid,

@@ -13,7 +13,7 @@ import (
 
 // openS3 opens a region's part of a bucket.
 func (b *Backends) openS3(ctx context.Context, cfg config.Config, o Options, url, part string, r name.Region) (*s3.Store, error) {
-	bucket, prefix, err := config.Bucket(url, r)
+	bucket, prefix, err := config.Bucket(url, r, cfg.Region)
 	if err != nil {
 		return nil, err
 	}

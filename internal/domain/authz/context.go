@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/policy"
 	"github.com/berth-registry/berth/internal/domain/principal"
 )
@@ -45,7 +46,9 @@ func (c *requestContext) Lookup(key string) ([]string, bool) {
 			return tags, len(tags) > 0
 		}
 		tag, ok := strings.CutPrefix(rest, "resourcetag/")
-		if !ok || !strings.HasPrefix(c.need.Action, service+":") {
+		// The guide's example for public repositories has ecr:ResourceTag.
+		public := strings.HasPrefix(c.need.Action, name.ServiceECRPublic+":")
+		if !ok || !public && !strings.HasPrefix(c.need.Action, service+":") {
 			return nil, false
 		}
 		return tagValue(c.resourceTags, tag)

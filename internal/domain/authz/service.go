@@ -199,7 +199,21 @@ func (s *Service) imageTags(ctx context.Context, need *Need) (tags []string, err
 func (s *Service) resource(ctx context.Context, r *Request, need *Need, sources *policy.Sources, c *requestContext) error {
 	service, action, _ := strings.Cut(need.Action, ":")
 	switch {
-	case service == "ecr" && action != "GetAuthorizationToken":
+	case service == name.ServiceECRPublic:
+		// Public registries have no policy of their own.
+		reg, repo, ok := need.Resource.RepositoryOf()
+		if !ok {
+			return nil
+		}
+		held, err := s.Repositories.Access(ctx, reg, repo)
+		if err != nil {
+			return err
+		}
+		if held.Policy != nil {
+			sources.Resource = append(sources.Resource, *held.Policy)
+		}
+		c.resourceTags = held.Tags
+	case service == name.ServiceECR && action != "GetAuthorizationToken":
 		reg := name.Registry{Account: r.Principal.Account, Region: r.Region}
 		if !need.Resource.IsZero() {
 			reg = name.Registry{Account: need.Resource.Account, Region: need.Resource.Region}
@@ -249,6 +263,7 @@ func (s *Service) resource(ctx context.Context, r *Request, need *Need, sources 
 var rescued = []string{
 	"ecr:GetRepositoryPolicy", "ecr:SetRepositoryPolicy", "ecr:DeleteRepositoryPolicy",
 	"ecr:GetRegistryPolicy", "ecr:PutRegistryPolicy", "ecr:DeleteRegistryPolicy",
+	"ecr-public:GetRepositoryPolicy", "ecr-public:SetRepositoryPolicy", "ecr-public:DeleteRepositoryPolicy",
 }
 
 func rescues(who *subject, need *Need, d policy.Decision) bool {
@@ -272,7 +287,7 @@ func (s *Service) LockedOut(ctx context.Context, r Request, arn name.ARN, docume
 	if err != nil {
 		return false, err
 	}
-	need := &Need{Action: "ecr:SetRepositoryPolicy", Resource: arn}
+	need := &Need{Action: arn.Service + ":SetRepositoryPolicy", Resource: arn}
 	sources, question, err := s.question(ctx, &r, who, need)
 	if err != nil {
 		return false, err

@@ -100,6 +100,9 @@ const (
 	ImageTypeUnsupported    // an image that cannot be scanned: an index, an artifact
 	ImageArchived           // it is archived, and cannot be scanned
 	PullBlocked             // a gate of the repository holds the image back
+	RegistryNotFound        // no public registry has the account or alias
+	CatalogDataNotFound     // nothing was said of a public repository yet
+	RegionUnsupported       // public registries are not in the region
 	Throttled
 	StorageFull
 	Unavailable // draining, or a dependency is away

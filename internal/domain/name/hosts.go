@@ -99,6 +99,7 @@ func forms() []form {
 		{base, "console.<region>", HostConsole},
 		{public, "public", HostPublicRegistry},
 		{public, "gallery", HostGallery},
+		{public, "api.<region>.gallery", HostGallery},
 	}
 }
 
@@ -125,6 +126,12 @@ const publicDualStack = "ecr-public.aws.com"
 func (h Hosts) RegistryHost(r Registry) string {
 	return string(r.Account) + ".dkr.ecr." + string(r.Region) + "." + h.Domain
 }
+
+// PublicRegistryHost is the canonical host of all public registries, without a port.
+func (h Hosts) PublicRegistryHost() string { return "public." + h.PublicDomain }
+
+// GalleryHost is the host of the gallery, without a port.
+func (h Hosts) GalleryHost() string { return "gallery." + h.PublicDomain }
 
 // Parse takes apart a Host header, with or without a port. What it does not
 // know is HostAny.

@@ -17,11 +17,25 @@ type AccountID string
 // Region is an AWS region code, such as us-east-1.
 type Region string
 
-// Registry is one private registry: ECR keeps one for each account and region.
+// Registry is one registry: ECR keeps a private one for each account and region, and
+// a public one for each account, whose Region is Public.
 type Registry struct {
 	Account AccountID
 	Region  Region
 }
+
+// Public stands in the place of a region for what belongs to public registries,
+// which have none. No region has this name, so ParseRegion refuses it.
+const Public Region = "public"
+
+// PublicRegistry is the public registry of an account.
+func PublicRegistry(a AccountID) Registry { return Registry{Account: a, Region: Public} }
+
+// IsPublic says whether it is a public registry.
+func (r Registry) IsPublic() bool { return r.Region == Public }
+
+// Alias is the name of a public registry in the addresses of its repositories.
+type Alias string
 
 // Repository is the name of a repository inside a registry. It may hold slashes.
 type Repository string
@@ -40,6 +54,7 @@ var (
 	ErrRepository = errors.New("not a repository name")
 	ErrTag        = errors.New("not an image tag")
 	ErrDigest     = errors.New("not a digest")
+	ErrAlias      = errors.New("an alias has 2 to 50 lower-case letters and digits, begins with a letter, and has single dots, hyphens or underscores inside")
 )
 
 // Patterns as the ECR API model states them. The repository and tag patterns
@@ -48,6 +63,7 @@ const (
 	RepositoryPattern = `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`
 	TagPattern        = `[a-zA-Z0-9-_.]+`
 	DigestPattern     = `[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+`
+	AliasPattern      = `[a-z][a-z0-9]+(?:[._-][a-z0-9]+)*`
 )
 
 // Length limits of the ECR API model, in characters.
@@ -55,6 +71,7 @@ const (
 	RepositoryMinLength = 2
 	RepositoryMaxLength = 256
 	TagMaxLength        = 300
+	AliasMaxLength      = 50
 )
 
 var (
@@ -62,6 +79,7 @@ var (
 	regionRE     = regexp.MustCompile(`^[0-9a-z-]{2,25}$`)
 	repositoryRE = regexp.MustCompile(`^` + RepositoryPattern + `$`)
 	tagRE        = regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`)
+	aliasRE      = regexp.MustCompile(`^` + AliasPattern + `$`)
 	digestRE     = regexp.MustCompile(`^[a-zA-Z0-9_+.-]+:[a-fA-F0-9]+$`)
 )
 
@@ -76,7 +94,7 @@ func ParseAccountID(s string) (AccountID, error) {
 // ParseRegion checks that s has the form of a region code. Whether the region
 // exists is the registry's question.
 func ParseRegion(s string) (Region, error) {
-	if !regionRE.MatchString(s) {
+	if !regionRE.MatchString(s) || s == string(Public) {
 		return "", ErrRegion
 	}
 	return Region(s), nil
@@ -89,6 +107,15 @@ func ParseRepository(s string) (Repository, error) {
 		return "", ErrRepository
 	}
 	return Repository(s), nil
+}
+
+// ParseAlias checks that s has the form of a public registry's alias (ECR Public API
+// model, PrimaryRegistryAlias). Which of them may be had is domain/catalog's question.
+func ParseAlias(s string) (Alias, error) {
+	if len(s) > AliasMaxLength || !aliasRE.MatchString(s) {
+		return "", ErrAlias
+	}
+	return Alias(s), nil
 }
 
 // ParseTag checks that s is a tag that ECR accepts: 1 to 300 characters out of
@@ -189,8 +216,31 @@ func (r Region) Partition() string {
 	return "aws"
 }
 
-// RepositoryARN is the ARN of a private repository.
+// The services of private and of public registries, as ARNs, IAM actions and
+// signatures call them.
+const (
+	ServiceECR       = "ecr"
+	ServiceECRPublic = "ecr-public"
+)
+
+// Service is the one that the registry belongs to.
+func (r Registry) Service() string {
+	if r.IsPublic() {
+		return ServiceECRPublic
+	}
+	return ServiceECR
+}
+
+// RegistryARN is the ARN of a public registry; private ones have none.
+func (r Registry) RegistryARN() ARN {
+	return ARN{Partition: "aws", Service: ServiceECRPublic, Account: r.Account, Resource: "registry/" + string(r.Account)}
+}
+
+// RepositoryARN is the ARN of a repository; those of public ones are without a region.
 func (r Registry) RepositoryARN(repo Repository) ARN {
+	if r.IsPublic() {
+		return ARN{Partition: "aws", Service: ServiceECRPublic, Account: r.Account, Resource: "repository/" + string(repo)}
+	}
 	return ARN{Partition: r.Region.Partition(), Service: "ecr", Region: r.Region, Account: r.Account, Resource: "repository/" + string(repo)}
 }
 
@@ -223,11 +273,19 @@ func (a ARN) String() string {
 // IsZero says whether the ARN is empty.
 func (a ARN) IsZero() bool { return a == ARN{} }
 
-// RepositoryOf returns the registry and repository that a private repository
-// ARN names, and false where it names something else.
+// RegistryOf is the registry that the resource belongs to.
+func (a ARN) RegistryOf() Registry {
+	if a.Service == ServiceECRPublic {
+		return PublicRegistry(a.Account)
+	}
+	return Registry{Account: a.Account, Region: a.Region}
+}
+
+// RepositoryOf returns the registry and repository that a repository ARN names, and
+// false where it names something else.
 func (a ARN) RepositoryOf() (Registry, Repository, bool) {
 	rest, ok := strings.CutPrefix(a.Resource, "repository/")
-	if !ok || a.Service != "ecr" {
+	if !ok || a.Service != ServiceECR && a.Service != ServiceECRPublic {
 		return Registry{}, "", false
 	}
 	repo, err := ParseRepository(rest)
@@ -236,6 +294,9 @@ func (a ARN) RepositoryOf() (Registry, Repository, bool) {
 	}
 	if _, err := ParseAccountID(string(a.Account)); err != nil {
 		return Registry{}, "", false
+	}
+	if a.Service == ServiceECRPublic {
+		return PublicRegistry(a.Account), repo, a.Region == ""
 	}
 	if _, err := ParseRegion(string(a.Region)); err != nil {
 		return Registry{}, "", false

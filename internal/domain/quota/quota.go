@@ -6,6 +6,8 @@
 // edges ask Admit; which request is which action is theirs to say.
 package quota
 
+import "github.com/berth-registry/berth/internal/domain/name"
+
 // Limits are the quotas of one account. The defaults are those of the ECR user
 // guide, "Amazon ECR service quotas" (2026); where the API model admits more
 // than the guide says, the larger value holds.
@@ -49,6 +51,20 @@ type Limits struct {
 	// RepositoryStorageBytes bounds what the images of one repository take, in
 	// bytes; 0 is no bound. AWS has none.
 	RepositoryStorageBytes int64
+	// PublicRepositories, PublicMaxLayerBytes and PublicMaxLayerParts stand in the
+	// place of those without Public in public registries (ECR Public user guide,
+	// "Amazon ECR Public service quotas").
+	PublicRepositories  int64
+	PublicMaxLayerBytes int64
+	PublicMaxLayerParts int64
+}
+
+// In gives the limits that hold in a registry of the account, public or private.
+func (l Limits) In(r name.Registry) Limits {
+	if r.IsPublic() {
+		l.RepositoriesPerRegistry, l.MaxLayerBytes, l.MaxLayerParts = l.PublicRepositories, l.PublicMaxLayerBytes, l.PublicMaxLayerParts
+	}
+	return l
 }
 
 const mib = 1 << 20
@@ -71,5 +87,8 @@ func Default() Limits {
 		LifecyclePolicyChars:    30_720,
 		PolicyChars:             10_240,
 		PullTimeExclusions:      100,
+		PublicRepositories:      10_000,
+		PublicMaxLayerBytes:     10_000 * mib,
+		PublicMaxLayerParts:     1_000,
 	}
 }

@@ -101,6 +101,12 @@ func All() []Quota {
 			func(l *Limits) *int64 { return &l.StorageBytes }),
 		wide(Quota{Name: repositoryStorage, Title: "Storage per repository", Unit: Bytes, Unlimited: true, PerRepository: true},
 			func(l *Limits) *int64 { return &l.RepositoryStorageBytes }),
+		wide(Quota{Name: "public-repositories", Title: "Registered public repositories", Unit: Count, Adjustable: true},
+			func(l *Limits) *int64 { return &l.PublicRepositories }),
+		wide(Quota{Name: "public-max-layer-bytes", Title: "Maximum layer size in public repositories", Unit: Bytes},
+			func(l *Limits) *int64 { return &l.PublicMaxLayerBytes }),
+		wide(Quota{Name: "public-max-layer-parts", Title: "Layer parts in public repositories", Unit: Count},
+			func(l *Limits) *int64 { return &l.PublicMaxLayerParts }),
 	}
 }
 

@@ -44,7 +44,7 @@ func (s *Service) EnsureTx(ctx context.Context, tx *sqldb.Tx, r name.Registry) e
 	if err := tx.QueryRow(ctx, `SELECT count(*) FROM account WHERE id = $1`, string(r.Account)).Scan(&there); err != nil {
 		return err
 	}
-	if there == 0 || !s.Enabled(r.Region) {
+	if there == 0 || !r.IsPublic() && !s.Enabled(r.Region) {
 		return errs.New(errs.InvalidParameter, "The registry with id '%s' does not exist in region '%s'", r.Account, r.Region)
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO registry (account_id, region, repositories, created_at) VALUES ($1, $2, 0, $3)

@@ -136,6 +136,7 @@ func (s *Service) Undelete(ctx context.Context, id int64, as name.Repository) (R
 	if err != nil {
 		return Repository{}, err
 	}
+	limits = limits.In(r.Registry)
 	exists := func() error {
 		return errs.New(errs.RepositoryExists, "The repository with name '%s' already exists in the registry with id '%s'. Restore the deleted one under another name.", r.Name, r.Registry.Account)
 	}

@@ -123,6 +123,7 @@ func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 	if err != nil {
 		return Repository{}, err
 	}
+	limits = limits.In(c.Registry)
 	if err := CheckTags(c.Tags, limits.ResourceTags); err != nil {
 		return Repository{}, err
 	}

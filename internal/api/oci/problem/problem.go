@@ -83,7 +83,7 @@ func Of(err error, at path.Kind, quirks bool, requestID string) Problem {
 	}
 	as := func(status int, code string) Problem { return Problem{Status: status, Code: code, Message: e.Message} }
 	switch e.Code {
-	case errs.RepositoryNotFound:
+	case errs.RepositoryNotFound, errs.RegistryNotFound:
 		return as(http.StatusNotFound, NameUnknown)
 	case errs.ImageNotFound:
 		return Problem{Status: http.StatusNotFound, Code: ManifestUnknown, Message: "Requested image not found"}
@@ -153,7 +153,7 @@ func Of(err error, at path.Kind, quirks bool, requestID string) Problem {
 		return p
 	case errs.UpstreamImageFailed, errs.UpstreamLayerFailed, errs.UpstreamReferrersFailed, errs.SecretNotFound, errs.SecretInaccessible, errs.SecretUndecryptable:
 		return as(http.StatusBadGateway, Unavailable) // a pull through the cache
-	case errs.ScanNotFound, errs.ImageTypeUnsupported, errs.ImageArchived, errs.BackfillNotFound, errs.BackfillInProgress, errs.BackfillStatusInvalid, errs.PullThroughRuleNotFound, errs.PullThroughRuleExists,
+	case errs.CatalogDataNotFound, errs.RegionUnsupported, errs.ScanNotFound, errs.ImageTypeUnsupported, errs.ImageArchived, errs.BackfillNotFound, errs.BackfillInProgress, errs.BackfillStatusInvalid, errs.PullThroughRuleNotFound, errs.PullThroughRuleExists,
 		errs.UpstreamUnsupported, errs.SecretMissing, errs.SecretExists, errs.SecretInvalid,
 		errs.LifecyclePolicyNotFound, errs.LifecyclePreviewNotFound, errs.LifecyclePreviewInProgress, errs.TemplateNotFound, errs.TemplateExists,
 		errs.ExclusionNotFound, errs.ExclusionExists, errs.StorageClassRefused, errs.DeletionProtected,

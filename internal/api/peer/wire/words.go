@@ -224,6 +224,12 @@ func word(c errs.Code) string {
 		return "image-archived"
 	case errs.PullBlocked:
 		return "pull-blocked"
+	case errs.RegistryNotFound:
+		return "registry-not-found"
+	case errs.CatalogDataNotFound:
+		return "catalog-data-not-found"
+	case errs.RegionUnsupported:
+		return "region-unsupported"
 	case errs.Throttled:
 		return "throttled"
 	case errs.StorageFull:

@@ -74,7 +74,7 @@ func (s *Service) Receive(ctx context.Context, r repository.Repository, id strin
 	if err != nil {
 		return nil, err
 	}
-	in := &Received{service: s, session: ses, limits: limits, hash: sha256.New()}
+	in := &Received{service: s, session: ses, limits: limits.In(r.Registry), hash: sha256.New()}
 	if err := in.receive(ctx, c, body); err != nil {
 		in.Release(ctx)
 		return nil, err
