@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is not there yet: Debian packages, and the
-# registry clients and the S3 server that are written in Go, into .tools/bin. It is quick and needs
+# Installs what the tests need and is not there yet: Debian packages, the
+# registry clients and the S3 server that are written in Go, into .tools/bin, and
+# the npm packages that drive Chromium, into .tools/browser. It is quick and needs
 # neither root nor the network when everything is there.
 #
 #   scripts/install-test-deps.sh             Debian packages and clients
@@ -9,7 +10,8 @@
 #   scripts/install-test-deps.sh --help
 #
 # The versions of the clients stand in tools/clients/go.mod, tools/helm/go.mod and
-# tools/acme/go.mod (a certificate authority), with checksums beside them. Delete .tools to start afresh.
+# tools/acme/go.mod (a certificate authority), those of the npm packages in
+# tools/browser/package-lock.json, with checksums beside them. Delete .tools to start afresh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -51,6 +53,9 @@ debian=(
 	"nginx-light /usr/sbin/nginx"
 	"pgbouncer /usr/sbin/pgbouncer"
 	"docker-registry /usr/bin/docker-registry"
+	"chromium /usr/lib/chromium/chromium"
+	"nodejs /usr/bin/node"
+	"npm /usr/bin/npm"
 )
 
 # The tests start what they need themselves, and the services that packages bring would
@@ -137,10 +142,13 @@ install_module() {
 }
 
 # install_copied builds a program whose module cannot be a dependency of ours,
-# because the list of its versions does not answer: the module is fetched by its
-# exact version, held against a checksum, and built in a copy.
+# because the list of its versions does not answer, or because the program is its
+# tests: the module is fetched by its exact version, held against a checksum, and
+# built in a copy, with "go build" or what else is given.
 install_copied() {
 	local program=$1 module=$2 sum=$3 path=$4 json dir work
+	local build=("${@:5}")
+	((${#build[@]} > 0)) || build=(build)
 	if done_before "$program" <<<"$module $sum $path" && [[ -x $bin/$program ]]; then
 		say "$module: there"
 		return
@@ -153,8 +161,33 @@ install_copied() {
 	work=$(mktemp -d)
 	cp -R "$dir/." "$work"
 	chmod -R u+w "$work"
-	CGO_ENABLED=0 go -C "$work" build -trimpath -buildvcs=false -o "$bin/$program" "$path"
+	CGO_ENABLED=0 go -C "$work" "${build[@]}" -trimpath -buildvcs=false -o "$bin/$program" "$path"
 	rm -rf "$work"
+	mark_done
+}
+
+# install_browser brings what drives Chromium: the npm packages of tools/browser,
+# exactly as its lock file names them. No script of theirs runs; the browser that
+# playwright-core would download is Debian's. The lock file names the public npm
+# registry, and npm asks the one that it is set up with in its place.
+install_browser() {
+	local source=tools/browser target=$root/.tools/browser node
+	echo "== What drives Chromium, into .tools/browser"
+	for node in /usr/bin/node /usr/bin/npm; do
+		[[ -x $node ]] || fail "$node is missing; run scripts/install-test-deps.sh without --clients"
+	done
+	if done_before tools-browser < <(cat "$source/package.json" "$source/package-lock.json") &&
+		[[ -f $target/node_modules/playwright-core/package.json && -f $target/node_modules/axe-core/axe.min.js ]]; then
+		say "$source: there"
+		return
+	fi
+	node=$(/usr/bin/node -p 'process.versions.node')
+	((${node%%.*} >= 20)) ||
+		fail "Node.js $node is too old for playwright-core: install 20 or newer as /usr/bin/node (Debian 13 has it)"
+	say "$source: installing"
+	mkdir -p "$target"
+	cp "$source/package.json" "$source/package-lock.json" "$target"
+	/usr/bin/npm ci --prefix "$target" --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
 	mark_done
 }
 
@@ -170,7 +203,10 @@ main() {
 	install_module tools/clients
 	install_module tools/versitygw
 	install_module tools/acme
+	install_module tools/conformance
+	install_copied oci-conformance-2023 github.com/opencontainers/distribution-spec/conformance@v0.0.0-20231101194043-f2182352d4cc h1:jL+CgYEEZluGb08ZcLpEyhn389kNMlwrWOHaIqXazq0= . test -c
 	install_copied oras oras.land/oras@v1.3.1 h1:dFM8XHqsy4CyDblYek5VnxqfankYgRmhX1vzS2HvKrM= ./cmd/oras
+	install_browser
 	if [[ $long == yes ]]; then
 		install_module tools/helm
 	fi

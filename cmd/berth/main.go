@@ -19,6 +19,7 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/healthcheck"
 	"github.com/berth-registry/berth/cmd/berth/migrate"
 	"github.com/berth-registry/berth/cmd/berth/peer"
+	"github.com/berth-registry/berth/cmd/berth/public"
 	"github.com/berth-registry/berth/cmd/berth/replication"
 	"github.com/berth-registry/berth/cmd/berth/repository"
 	"github.com/berth-registry/berth/cmd/berth/scan"
@@ -39,6 +40,7 @@ type commands struct {
 	Peer         peer.Command        `cmd:"" help:"Exchange keys with other deployments, for replication between them."`
 	Replication  replication.Command `cmd:"" help:"Show where images are copied to, and set what ECR has no setting for."`
 	Scan         scan.Command        `cmd:"" help:"Show how scans stand, hold images back by what they found, and scan by tags."`
+	Public       public.Command      `cmd:"" help:"Decide about the aliases of public registries, and verify publishers."`
 	SBOM         scan.SBOM           `cmd:"" name:"sbom" help:"Write the bill of materials of an image."`
 	VulnDB       vulndb.Command      `cmd:"" name:"vulndb" help:"Show, fetch or import the database of vulnerabilities that images are matched with."`
 	Quota        quotaCommand        `cmd:"" help:"List the quotas of an account, or set them for an account or a repository."`
@@ -84,7 +86,7 @@ func newParser(ctx context.Context, out io.Writer) (*kong.Kong, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(out, (*io.Writer)(nil)),
-		kong.Bind(repository.Admin(admin), peer.Admin(admin), scan.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
+		kong.Bind(repository.Admin(admin), peer.Admin(admin), scan.Admin(admin), public.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
 	)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/berth-registry/berth/internal/app/backup"
 	"github.com/berth-registry/berth/internal/app/backup/dump"
 	"github.com/berth-registry/berth/internal/app/gcadmin"
+	"github.com/berth-registry/berth/internal/app/publicadmin"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/keys"
@@ -114,6 +115,7 @@ func (a *App) adminHandler() http.Handler {
 	a.jobRoutes(mux)
 	a.distribution.Routes(mux)
 	a.scanning.Routes(mux)
+	publicadmin.Service{Catalog: a.publishing.Catalog, Default: a.cfg.Account}.Routes(mux)
 	gcadmin.Service{Layers: a.layers}.Routes(mux)
 	(&backup.Local{
 		Backends: a.backends, Clock: a.clk, Log: a.log, Header: dump.Header{Program: a.version, Account: a.cfg.Account, Region: a.cfg.Region},

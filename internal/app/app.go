@@ -18,10 +18,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/berth-registry/berth/internal/api/oci/schema1"
 	"github.com/berth-registry/berth/internal/app/backends"
 	"github.com/berth-registry/berth/internal/app/backup"
 	"github.com/berth-registry/berth/internal/app/distribution"
 	"github.com/berth-registry/berth/internal/app/observe"
+	"github.com/berth-registry/berth/internal/app/publishing"
 	"github.com/berth-registry/berth/internal/app/scanning"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/audit"
@@ -100,12 +102,16 @@ type App struct {
 	templates     *template.Service
 	distribution  *distribution.Services
 	scanning      *scanning.Services
+	publishing    *publishing.Services
 	proxies       []netip.Prefix
 
 	certificates *certs.Manager // nil without TLS
 
 	observe *observe.Observer
 	tracing *obs.Tracing // nil: off
+
+	// publicAddress is where public registries listen, once they do.
+	publicAddress atomic.Pointer[string]
 
 	handler  http.Handler
 	draining atomic.Bool
@@ -241,6 +247,15 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	a.scanning, err = scanning.New(scanning.Config{
 		Settings: a.cfg, Version: a.version, Durable: a.durable, Clock: a.clk, Log: a.log, Jobs: a.queue, Outbox: a.outbox, Trail: a.trail, Hosts: a.hosts, Entities: a.entities,
 		Registries: a.registries, Repositories: a.repositories, Layers: a.layers, Images: a.images, Cache: a.distribution.Cache, Store: a.store, Command: a.scanner,
+	})
+	if err != nil {
+		return err
+	}
+	a.publishing, err = publishing.New(publishing.Config{
+		Settings: a.cfg, Durable: a.durable, Volatile: a.volatile, Keys: a.keys, Clock: a.clk, Log: a.log, Jobs: a.queue, Quotas: a.quotas, Hosts: a.hosts,
+		Principals: a.principals, Entities: a.entities, Access: a.access, Registries: a.registries, Repositories: a.repositories,
+		Layers: a.layers, Wire: schema1.Layers{Service: a.layers, Reader: a.layers}, Images: a.images, Audit: a.trail,
+		Listener: a.publicListener, Origin: a.origin, Draining: a.draining.Load, Observe: a.observe.Registry,
 	})
 	if err != nil {
 		return err

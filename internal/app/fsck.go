@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/berth-registry/berth/internal/app/backends"
 	"github.com/berth-registry/berth/internal/domain/image/check"
 	layercheck "github.com/berth-registry/berth/internal/domain/layer/check"
 	"github.com/berth-registry/berth/internal/domain/scan/vulndb"
@@ -44,7 +45,7 @@ func (a *App) Fsck(ctx context.Context, line func(FsckLine)) {
 		}
 	}
 	err := a.layers.Checker().Verify(ctx, layercheck.Options{
-		Regions: a.cfg.Regions, Others: []string{vulndb.Prefix},
+		Regions: backends.Regions(a.cfg), Others: []string{vulndb.Prefix},
 		Progress: func(done, total, doneBytes, _ int64) {
 			sum.Layers, sum.Bytes = done, doneBytes
 			progress("layers", done, total)

@@ -13,6 +13,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/oci/schema1"
 	"github.com/berth-registry/berth/internal/api/peer"
 	"github.com/berth-registry/berth/internal/api/secretsmanager"
+	"github.com/berth-registry/berth/internal/app/publishing"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
 
@@ -41,7 +42,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 		Scans: a.scanning.Scans, Gate: a.scanning.Gate,
 	})
 	pipeline, err := aws.New(aws.Config{
-		Services:      []aws.Service{ecrAPI.Service(), a.stsAPI().Service(), a.iamAPI().Service(), secretsmanager.New(secretsmanager.Config{Secrets: a.distribution.Secrets}).Service()},
+		Services:      []aws.Service{ecrAPI.Service(), a.publishing.API(signing).Service(), a.stsAPI().Service(), a.iamAPI().Service(), secretsmanager.New(secretsmanager.Config{Secrets: a.distribution.Secrets}).Service()},
 		Authenticator: sigv4.New(sigv4.Config{Keys: keySource{a}, Clock: a.clk, Log: a.log}),
 		Authorizer:    a.access, Audit: a.trail, Clock: a.clk, Log: a.log, Throttle: callThrottle{a.quotas},
 		Hosts: a.hosts, Regions: a.registries.Enabled, Origin: a.origin, Used: a.principals.Used, Observe: a.observe.AWS,
@@ -61,16 +62,14 @@ func (a *App) buildHandler() (http.Handler, error) {
 	}
 	downloads := ecrAPI.Downloads(a.log)
 	return a.observe.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := r.URL.Path
-		if a.draining.Load() {
-			// Announced, so that no proxy sends a request on a connection that ends.
-			w.Header().Set("Connection", "close")
+		if a.common(w, r) {
+			return
 		}
+		path, kind := r.URL.Path, a.hosts.Parse(r.Host).Kind
 		switch {
-		case path == "/healthz":
-			a.health(w, r)
-		case path == "/readyz":
-			a.ready(w, r)
+		case kind == name.HostPublicRegistry && a.publishing.ServeRegistry(w, r):
+		case kind == name.HostPublicRegistry || kind == name.HostGallery || kind == name.HostAny && (path == publishing.Prefix || strings.HasPrefix(path, publishing.Prefix+"/")):
+			a.publishing.ServeGallery(w, r)
 		case path == "/v2" || strings.HasPrefix(path, "/v2/"):
 			registryAPI.ServeHTTP(w, r)
 		case strings.HasPrefix(path, peer.Prefix):
@@ -85,6 +84,42 @@ func (a *App) buildHandler() (http.Handler, error) {
 			pipeline.ServeHTTP(w, r)
 		}
 	})), nil
+}
+
+// PublicHandler answers the requests of the listener that public registries and the
+// gallery have for themselves.
+func (a *App) PublicHandler() http.Handler {
+	return a.observe.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !a.common(w, r) {
+			a.publishing.Own(w, r)
+		}
+	}))
+}
+
+// common answers what every address is asked for, and says whether it did.
+func (a *App) common(w http.ResponseWriter, r *http.Request) bool {
+	if a.draining.Load() {
+		// Announced, so that no proxy sends a request on a connection that ends.
+		w.Header().Set("Connection", "close")
+	}
+	switch r.URL.Path {
+	case "/healthz":
+		a.health(w, r)
+	case "/readyz":
+		a.ready(w, r)
+	default:
+		return false
+	}
+	return true
+}
+
+// publicListener is the address where public registries listen for clients without
+// their host's name, "" for none.
+func (a *App) publicListener() string {
+	if at := a.publicAddress.Load(); at != nil {
+		return *at
+	}
+	return a.cfg.PublicAddress()
 }
 
 // resolve tells which registry a request for /v2/ addresses, and under which

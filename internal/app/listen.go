@@ -42,8 +42,8 @@ type served struct {
 }
 
 // listen opens the configured addresses: the main one first, then those that
-// stand for networks, and beside them the one for ACME's challenges and that of
-// operations.
+// stand for networks, and beside them the one of public registries, the one for ACME's
+// challenges and that of operations.
 func (a *App) listen() (all []served, err error) {
 	defer func() {
 		if err != nil {
@@ -73,6 +73,16 @@ func (a *App) listen() (all []served, err error) {
 		}
 		all = append(all, served{l, main})
 	}
+	l, err := a.listenPublic()
+	if err != nil {
+		return all, err
+	}
+	if l != nil {
+		if secured != nil {
+			l = tls.NewListener(l, secured)
+		}
+		all = append(all, served{l, newServer(a.PublicHandler())})
+	}
 	if address := a.cfg.TLS.ACME.HTTPListen; address != "" && a.certificates != nil {
 		l, err := listenOn(address, "tls.acme.http_listen")
 		if err != nil {
@@ -88,6 +98,26 @@ func (a *App) listen() (all []served, err error) {
 		all = append(all, served{l, newServer(a.Operations())})
 	}
 	return all, nil
+}
+
+// listenPublic opens the address of public registries for clients without their host's
+// name; nil for none. One that nobody has asked for is done without where it is taken.
+func (a *App) listenPublic() (net.Listener, error) {
+	address := a.cfg.PublicAddress()
+	if address == "" {
+		return nil, nil
+	}
+	l, err := listenOn(address, "--public-listen")
+	switch {
+	case err == nil:
+		a.publicAddress.Store(new(l.Addr().String()))
+		return l, nil
+	case a.cfg.PublicListen != "":
+		return nil, err
+	}
+	a.publicAddress.Store(new(""))
+	a.log.Warn("public registries and the gallery have no address of their own on this machine, only their host names", "error", err)
+	return nil, nil
 }
 
 func listenOn(address, setting string) (net.Listener, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/ecr"
+	"github.com/berth-registry/berth/internal/app/publishing"
 	"github.com/berth-registry/berth/internal/app/quotaadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
@@ -19,10 +20,11 @@ func (a *App) buildQuotas() *quota.Service {
 	if a.cfg.Quota.Rates == "ecr" {
 		rates = quota.ECRRates()
 	}
+	rates = publishing.Rates(rates, a.cfg.Public.PullRate)
 	return quota.New(quota.Config{DB: a.durable, Clock: a.clk, Log: a.log, Limits: a.cfg.Limits.Quota(), Rates: rates, Share: a.cfg.Database.Postgres()})
 }
 
-// callThrottle holds calls of the ECR API to the caller's rates. Nothing waits:
+// callThrottle holds calls of the ECR APIs to the caller's rates. Nothing waits:
 // AWS's clients come again by themselves. The other services are not limited.
 type callThrottle struct{ quotas *quota.Service }
 
@@ -30,14 +32,14 @@ var _ aws.Throttle = callThrottle{}
 
 // Admit implements aws.Throttle.
 func (t callThrottle) Admit(ctx context.Context, c *aws.Call) error {
-	if c.Service != ecrService {
-		return nil
+	switch c.Service {
+	case name.ServiceECR:
+		return t.quotas.Admit(ctx, quota.Request{Account: c.Principal.Account, Region: c.Region, Action: c.Operation})
+	case name.ServiceECRPublic:
+		return t.quotas.Admit(ctx, quota.Request{Account: c.Principal.Account, Region: name.Public, Action: name.ServiceECRPublic + ":" + c.Operation})
 	}
-	return t.quotas.Admit(ctx, quota.Request{Account: c.Principal.Account, Region: c.Region, Action: c.Operation})
+	return nil
 }
-
-// ecrService is the name of the ECR API among the services.
-const ecrService = "ecr"
 
 // admitTransfer holds requests of registry clients to the caller's rates. They
 // wait for a while: docker gives a push or pull up at the first refusal.

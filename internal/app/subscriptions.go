@@ -21,6 +21,10 @@ func (a *App) subscriptions() []event.Subscriber {
 		},
 		// A push, an image that came back from the archive or went there: scans.
 		func(ctx context.Context, tx *sqldb.Tx, e event.Event) error { return a.scanning.Subscribe(ctx, tx, e) },
+		// A push to a public repository, or a deletion there: the gallery.
+		func(ctx context.Context, tx *sqldb.Tx, e event.Event) error {
+			return a.publishing.Gallery.Subscribe(ctx, tx, e)
+		},
 		// What the service did by itself goes into the trail.
 		a.recordServiceEvent,
 	}

@@ -20,7 +20,7 @@ func main() {
 	// The tables are there without anything behind them.
 	services := []aws.Service{
 		ecr.New(ecr.Config{}).Service(),
-		{Name: "ecr-public", Known: ecrpublic.OperationNames()},
+		ecrpublic.New(ecrpublic.Config{}).Service(),
 		iam.New(iam.Config{}).Service(),
 		sts.New(sts.Config{}).Service(),
 		secretsmanager.New(secretsmanager.Config{}).Service(),

@@ -19,7 +19,7 @@ type Call struct {
 	// Region is the one that the request was signed for.
 	Region name.Region
 	// Registry is the caller's own in that region, which inputs without a
-	// registryId mean.
+	// registryId mean; an operation's Prepare may have put another in its place.
 	Registry name.Registry
 	// Identity is who called where that is no principal of ours: the holder of a
 	// web identity. The operation sets it, for the audit trail.
@@ -40,6 +40,9 @@ type Call struct {
 type Operation struct {
 	// Name is the operation's name in the service model.
 	Name string
+	// Prepare is optional: before Needs it looks up what these cannot be told without,
+	// such as the registry behind an alias, and leaves it in the Call.
+	Prepare func(ctx context.Context, c *Call, in any) error
 	// Needs returns every action with its resource that the input asks for. An
 	// empty answer is refused as a fault of ours.
 	Needs func(c *Call, in any) ([]authz.Need, error)

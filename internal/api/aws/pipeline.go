@@ -147,6 +147,11 @@ func (x *exchange) perform(w http.ResponseWriter) (any, error) {
 			return nil, err
 		}
 	}
+	if x.row.Prepare != nil {
+		if err := x.row.Prepare(ctx, &x.call, x.in); err != nil {
+			return nil, err
+		}
+	}
 	if !open {
 		if err := x.authorize(ctx); err != nil {
 			return nil, err

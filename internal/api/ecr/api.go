@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/berth-registry/berth/internal/api/aws"
-	"github.com/berth-registry/berth/internal/api/ecr/paging"
+	"github.com/berth-registry/berth/internal/api/aws/paging"
 	"github.com/berth-registry/berth/internal/api/ecr/scanning"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"

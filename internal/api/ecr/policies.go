@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/policytext"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
-	"github.com/berth-registry/berth/internal/api/ecr/policytext"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -67,7 +67,7 @@ func (a *API) setRepositoryPolicy(ctx context.Context, c *aws.Call, in *SetRepos
 	if err := a.fits(ctx, reg, *in.PolicyText); err != nil {
 		return nil, err
 	}
-	d, err := policytext.Parse(*in.PolicyText, policy.Repository, "repository")
+	d, err := policytext.Parse("ecr", *in.PolicyText, policy.Repository, "repository")
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (a *API) putRegistryPolicy(ctx context.Context, c *aws.Call, in *PutRegistr
 	if err := a.fits(ctx, c.Registry, *in.PolicyText); err != nil {
 		return nil, err
 	}
-	d, err := policytext.Parse(*in.PolicyText, policy.Registry, "registry")
+	d, err := policytext.Parse("ecr", *in.PolicyText, policy.Registry, "registry")
 	if err != nil {
 		return nil, err
 	}

@@ -30,14 +30,7 @@ type Layers interface {
 
 // digest reads a digest out of a path or a query.
 func (a *API) digest(parameter, text string) (name.Digest, error) {
-	d, err := name.ParseDigest(text)
-	if err != nil {
-		return "", problem.Invalid(a.c.Quirks, problem.DigestInvalid, parameter, "must satisfy regular expression '"+name.DigestPattern+"'")
-	}
-	if !d.Verifiable() {
-		return "", problem.Invalid(a.c.Quirks, problem.DigestInvalid, parameter, "the digest algorithm has to be sha256 or sha512")
-	}
-	return d, nil
+	return problem.Digest(a.c.Quirks, parameter, text)
 }
 
 // etag is the validator of content that its digest names.
@@ -75,7 +68,15 @@ func (a *API) getBlob(ctx context.Context, c *call) (response, error) {
 		return response{}, err
 	}
 	if address, ok := a.c.Layers.Redirect(ctx, c.repository, d); ok {
-		return response{status: http.StatusTemporaryRedirect, header: http.Header{"Location": {address}, "Docker-Content-Digest": {string(d)}}}, nil
+		resp := response{status: http.StatusTemporaryRedirect, header: http.Header{"Location": {address}, "Docker-Content-Digest": {string(d)}}}
+		if c.meter != nil { // as if the client will fetch all of it
+			l, err := a.c.Layers.Stat(ctx, c.repository, d)
+			if err != nil {
+				return response{}, err
+			}
+			resp.elsewhere = l.Size
+		}
+		return resp, nil
 	}
 	conditional := c.r.Header.Get("Range") != "" || c.r.Header.Get("If-None-Match") != ""
 	if !conditional { // what nearly every client asks: one look-up

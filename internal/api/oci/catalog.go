@@ -3,15 +3,11 @@ package oci
 import (
 	"context"
 
+	"github.com/berth-registry/berth/internal/api/oci/document"
 	"github.com/berth-registry/berth/internal/api/oci/paging"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
-
-// catalogDocument is the document of _catalog.
-type catalogDocument struct {
-	Repositories []name.Repository `json:"repositories"`
-}
 
 // catalogNeeds: listing a registry is DescribeRepositories on all of them.
 func catalogNeeds(c *call) []authz.Need {
@@ -25,7 +21,7 @@ func (a *API) catalog(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	doc := catalogDocument{Repositories: []name.Repository{}}
+	doc := document.Catalog{Repositories: []name.Repository{}}
 	if n == 0 {
 		return a.list(doc, nil)
 	}
@@ -44,12 +40,12 @@ func (a *API) catalog(ctx context.Context, c *call) (response, error) {
 }
 
 // list answers one page of tags/list or _catalog, with the link to the next.
-func (a *API) list(document any, link []string) (response, error) {
+func (a *API) list(doc any, link []string) (response, error) {
 	contentType := "application/json"
 	if a.c.Quirks {
 		contentType = "text/plain; charset=utf-8"
 	}
-	resp, err := jsonResponse(contentType, document)
+	resp, err := jsonResponse(contentType, doc)
 	if err == nil && link != nil {
 		resp.header["Link"] = link
 	}

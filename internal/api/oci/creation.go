@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/berth-registry/berth/internal/api/oci/problem"
+	"github.com/berth-registry/berth/internal/api/oci/trail"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -52,13 +53,13 @@ func (a *API) createOnPush(ctx context.Context, c *call, notFound error) error {
 // caller, made or not.
 func (a *API) recordCreation(ctx context.Context, c *call, r repository.Repository, err error) {
 	e := a.entry(c, "CreateRepository")
-	e.InvokedBy = eventSource
-	e.RequestParameters = a.marshal(map[string]any{"registryId": c.registry.Account, "repositoryName": c.repo})
+	e.InvokedBy = e.EventSource
+	e.RequestParameters = trail.Marshal(a.c.Log, map[string]any{"registryId": c.registry.Account, "repositoryName": c.repo})
 	if err != nil {
 		p := problem.Of(err, c.Kind, a.c.Quirks, c.requestID)
 		e.ErrorCode, e.ErrorMessage = p.Code, p.Message
 	} else {
-		e.ResponseElements = a.marshal(map[string]any{"repository": map[string]any{
+		e.ResponseElements = trail.Marshal(a.c.Log, map[string]any{"repository": map[string]any{
 			"registryId": r.Registry.Account, "repositoryName": r.Name, "repositoryArn": r.ARN().String(), "createdAt": r.CreatedAt.Unix(),
 			"imageTagMutability":      r.Mutability.Setting,
 			"encryptionConfiguration": map[string]any{"encryptionType": r.Encryption.Type},

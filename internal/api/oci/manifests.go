@@ -140,6 +140,9 @@ func (a *API) manifest(ctx context.Context, c *call, find func(context.Context, 
 	if err != nil {
 		return unsatisfiable(size)
 	}
+	if a.c.Pulled != nil {
+		a.c.Pulled(c.repository.ID)
+	}
 	if ranged {
 		resp.status, resp.body, resp.size = http.StatusPartialContent, img.Manifest[part.First:part.Last+1], part.Length()
 		h.Set("Content-Range", part.ContentRange(size))
@@ -191,7 +194,7 @@ func (a *API) putManifest(ctx context.Context, c *call) (response, error) {
 		d = p.Digest
 	}
 	h := http.Header{
-		"Location":              {"/v2/" + string(c.repo) + "/manifests/" + string(d)},
+		"Location":              {"/v2/" + c.Name + "/manifests/" + string(d)},
 		"Docker-Content-Digest": {string(d)},
 	}
 	if img.Subject != "" {

@@ -2,23 +2,23 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/berth-registry/berth/internal/api/oci/front"
 	"github.com/berth-registry/berth/internal/api/oci/observation"
 	"github.com/berth-registry/berth/internal/api/oci/path"
 	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/api/oci/token"
+	"github.com/berth-registry/berth/internal/api/oci/trail"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
 	"github.com/berth-registry/berth/internal/domain/audit"
 	"github.com/berth-registry/berth/internal/domain/authz"
@@ -53,8 +53,11 @@ type Config struct {
 	// Resolve says which registry a request addresses and under which base
 	// URL (scheme://host[:port]) the client reached it. ok is false for a
 	// host that is no registry of this deployment.
-	Resolve      func(*http.Request) (reg name.Registry, base string, ok bool)
-	Tokens       token.Verifier
+	Resolve func(*http.Request) (reg name.Registry, base string, ok bool)
+	Tokens  token.Verifier
+	// Front is the kind of registries that this is, in the place of Resolve, Tokens
+	// and Throttle; nil: private ones.
+	Front        front.Front
 	Authorizer   authz.Authorizer
 	Registries   Registries
 	Repositories Repositories
@@ -79,6 +82,9 @@ type Config struct {
 	// Throttle admits a caller's request for an action in the addressed region, now
 	// or after a wait, or refuses it with errs.Throttled; nil admits everything.
 	Throttle func(ctx context.Context, caller name.AccountID, addressed name.Region, action string) error
+	// Pulled is told of every manifest that a pull gets, by the id of the repository;
+	// nil: nobody is.
+	Pulled func(repository int64)
 	// Draining says that the server is stopping; nil: never.
 	Draining func() bool
 	// Origin says where a request came from; nil takes the connection's word.
@@ -92,6 +98,7 @@ type Config struct {
 // API serves /v2/.
 type API struct {
 	c       Config
+	front   front.Front
 	table   table
 	buffers sync.Pool
 }
@@ -101,8 +108,9 @@ var _ http.Handler = (*API)(nil)
 // New builds the API. It fails when the configuration has a hole or a route
 // says no needs.
 func New(c Config) (*API, error) {
+	private := c.Front == nil
 	for what, missing := range map[string]bool{
-		"Resolve": c.Resolve == nil, "Tokens": c.Tokens == nil, "Authorizer": c.Authorizer == nil, "Repositories": c.Repositories == nil, "Registries": c.Registries == nil,
+		"Resolve": private && c.Resolve == nil, "Tokens": private && c.Tokens == nil, "Authorizer": c.Authorizer == nil, "Repositories": c.Repositories == nil, "Registries": c.Registries == nil,
 		"Layers": c.Layers == nil, "Images": c.Images == nil, "Audit": c.Audit == nil, "Log": c.Log == nil, "Clock": c.Clock == nil,
 		"ManifestBytes": c.ManifestBytes <= 0,
 	} {
@@ -117,19 +125,16 @@ func New(c Config) (*API, error) {
 		c.Draining = func() bool { return false }
 	}
 	if c.Origin == nil {
-		c.Origin = func(r *http.Request) authz.Origin {
-			ap, err := netip.ParseAddrPort(r.RemoteAddr)
-			if err != nil {
-				return authz.Origin{Secure: r.TLS != nil}
-			}
-			return authz.Origin{SourceIP: ap.Addr().Unmap(), Secure: r.TLS != nil}
-		}
+		c.Origin = front.Connection
 	}
-	t, err := newTable(rows(), openRows())
+	if private {
+		c.Front = front.Private{Resolve: c.Resolve, Tokens: c.Tokens, Throttle: c.Throttle}
+	}
+	t, err := newTable(served(c.Front, rows()), openRows())
 	if err != nil {
 		return nil, err
 	}
-	a := &API{c: c, table: t}
+	a := &API{c: c, front: c.Front, table: t}
 	a.buffers.New = func() any {
 		b := make([]byte, transfer.BufferSize)
 		return &b
@@ -177,7 +182,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !c.body.End(c.hasBody() && resp.content == nil) {
 		h.Set("Connection", "close")
 	}
-	if err := answer.Write(w, rc, r.Method, a.c.Stall); err != nil {
+	err = answer.Write(w, rc, r.Method, a.c.Stall)
+	if n := answer.Sent + resp.elsewhere; n > 0 && c.meter != nil {
+		c.meter(n)
+	}
+	if err != nil {
 		a.brokeOff(c, err)
 	}
 }
@@ -194,12 +203,13 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 		return row{}, response{}, errs.New(errs.Unavailable, "The registry is stopping. Try again.")
 	}
 	var ok bool
-	if c.registry, c.base, ok = a.c.Resolve(c.r); !ok {
+	if c.registry, c.base, ok = a.front.Reach(c.r); !ok {
 		return row{}, response{}, &problem.Problem{Status: http.StatusNotFound, Code: problem.NameUnknown, Message: "This host is no registry"}
 	}
-	if c.caller, err = token.Authenticate(ctx, a.c.Tokens, c.r, c.registry.Region); err != nil {
+	if c.caller, err = a.front.Authenticate(ctx, c.r, c.registry); err != nil {
 		return row{}, response{}, err
 	}
+	c.meter = a.front.Meter(c.caller, a.c.Origin(c.r))
 	the, ok = a.table.find(c.Kind, c.r.Method)
 	switch {
 	case !ok && a.table.allow[c.Kind] == "":
@@ -214,10 +224,9 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 		return the, resp, err
 	}
 	if !the.AnyRegistry {
-		if c.repo, err = name.ParseRepository(c.Name); err != nil {
-			return the, response{}, problem.Invalid(a.c.Quirks, problem.NameInvalid, "repositoryName", "must satisfy regular expression '"+name.RepositoryPattern+"'")
+		if err := a.locate(ctx, c); err != nil {
+			return the, response{}, err
 		}
-		c.params["repositoryName"] = c.repo
 	}
 	c.params["registryId"] = c.registry.Account
 	if err := a.throttle(ctx, c, the); err != nil {
@@ -239,6 +248,9 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 		}
 	}
 	if the.MayAlso != nil {
+		if err := a.findSource(ctx, c); err != nil {
+			return the, response{}, err
+		}
 		if needs := the.MayAlso(c); len(needs) > 0 {
 			switch err := a.authorize(ctx, c, needs); {
 			case err == nil:
@@ -252,18 +264,30 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 	return the, resp, err
 }
 
+// locate finds the registry and the repository that the path names.
+func (a *API) locate(ctx context.Context, c *call) error {
+	reg, called, err := a.front.Locate(ctx, c.registry, c.Name)
+	if err != nil {
+		return err
+	}
+	c.registry = reg
+	if c.repo, err = name.ParseRepository(called); err != nil {
+		return problem.Invalid(a.c.Quirks, problem.NameInvalid, "repositoryName", "must satisfy regular expression '"+name.RepositoryPattern+"'")
+	}
+	c.params["repositoryName"] = c.repo
+	return nil
+}
+
 // throttle has the request admitted as its row's operation, and as those that it
 // does besides. A token taken for the first is not given back when the second is
 // refused: the client asks for both again.
 func (a *API) throttle(ctx context.Context, c *call, the row) error {
-	if a.c.Throttle == nil {
-		return nil
-	}
-	if err := a.c.Throttle(ctx, c.caller.Account, c.registry.Region, the.Name); err != nil || the.Also == nil {
+	ask := front.Ask{Caller: c.caller, Origin: a.c.Origin(c.r), Registry: c.registry, Method: c.r.Method, Action: the.Name}
+	if err := a.front.Admit(ctx, ask); err != nil || the.Also == nil {
 		return err
 	}
-	for _, action := range the.Also(c) {
-		if err := a.c.Throttle(ctx, c.caller.Account, c.registry.Region, action); err != nil {
+	for _, ask.Action = range the.Also(c) {
+		if err := a.front.Admit(ctx, ask); err != nil {
 			return err
 		}
 	}
@@ -274,8 +298,12 @@ func (a *API) authorize(ctx context.Context, c *call, needs []authz.Need) error 
 	if len(needs) == 0 {
 		return errors.New("a route answered no needs for a request")
 	}
+	needs, err := a.front.Needs(c.caller, needs)
+	if err != nil || len(needs) == 0 {
+		return err
+	}
 	return a.c.Authorizer.Authorize(ctx, authz.Request{
-		Principal: c.caller, Needs: needs, Region: c.registry.Region,
+		Principal: c.caller, Needs: needs, Region: a.front.Service(c.registry).Region,
 		Origin: a.c.Origin(c.r), UserAgent: c.r.UserAgent(),
 	})
 }
@@ -285,7 +313,7 @@ func (a *API) authorize(ctx context.Context, c *call, needs []authz.Need) error 
 func (a *API) explain(c *call, err error) problem.Problem {
 	// What broke the request's body explains whatever the domain says of it.
 	if broken := c.body.Broken(); broken != nil {
-		err = a.bodyProblem(broken)
+		err = problem.OfBody(transfer.Stalled(broken), a.c.Stall)
 	}
 	var p problem.Problem
 	switch {
@@ -306,15 +334,6 @@ func (a *API) explain(c *call, err error) problem.Problem {
 // statusClientGone stands in logs for an answer that nobody reads.
 const statusClientGone = 499
 
-// bodyProblem says what was wrong with a body that broke off. What arrived of
-// an upload stays, so that the client can go on.
-func (a *API) bodyProblem(broken error) error {
-	if transfer.Stalled(broken) {
-		return &problem.Problem{Status: http.StatusRequestTimeout, Code: problem.BlobUploadInvalid, Message: "No data came for " + a.c.Stall.String() + ". Ask for the state of the upload and go on from there."}
-	}
-	return &problem.Problem{Status: http.StatusBadRequest, Code: problem.SizeInvalid, Message: "The request body ended before its announced length"}
-}
-
 // refuse writes the answer of a call that failed.
 func (a *API) refuse(w http.ResponseWriter, c *call, resp response, p problem.Problem) {
 	// A client that waits for "100 Continue" has not sent its body, and one
@@ -326,7 +345,7 @@ func (a *API) refuse(w http.ResponseWriter, c *call, resp response, p problem.Pr
 		w.Header().Set("Connection", "close")
 	}
 	if p.Status == http.StatusUnauthorized {
-		token.Challenge(w, c.base)
+		a.front.Challenge(w, c.base)
 		return
 	}
 	if resp.content == nil { // else the headers speak of content that does not come
@@ -353,46 +372,24 @@ func (a *API) record(ctx context.Context, c *call, the row, resp response, p *pr
 		return
 	}
 	e := a.entry(c, the.Name)
-	e.ReadOnly, e.RequestParameters = the.ReadOnly, a.marshal(c.params)
+	e.ReadOnly, e.RequestParameters = the.ReadOnly, trail.Marshal(a.c.Log, c.params)
 	if resp.event != "" {
 		e.EventName = resp.event
 	}
 	if p != nil {
 		e.ErrorCode, e.ErrorMessage = p.Code, p.Message
 	} else {
-		e.ResponseElements = a.marshal(resp.elements)
+		e.ResponseElements = trail.Marshal(a.c.Log, resp.elements)
 	}
 	a.c.Audit.Record(context.WithoutCancel(ctx), e) // kept also when the client has gone
 }
 
 // entry is an audit entry with what follows from the call alone.
 func (a *API) entry(c *call, event string) audit.Entry {
-	e := audit.Entry{
-		Time: c.at, EventSource: eventSource, EventName: event, Region: c.registry.Region, Principal: c.caller.AuditIdentity(),
-		Account: c.registry.Account, UserAgent: c.r.UserAgent(), RequestID: c.requestID,
-	}
-	if ip := a.c.Origin(c.r).SourceIP; ip.IsValid() {
-		e.SourceIP = ip.String()
-	}
-	if c.repo != "" {
-		e.Resources = []string{c.registry.RepositoryARN(c.repo).String()}
-	}
-	return e
-}
-
-// eventSource is the service that audit entries name.
-const eventSource = "ecr.amazonaws.com"
-
-func (a *API) marshal(members map[string]any) json.RawMessage {
-	if len(members) == 0 {
-		return nil
-	}
-	b, err := json.Marshal(members)
-	if err != nil {
-		a.c.Log.Error("a call's parameters cannot be recorded", "error", err)
-		return nil
-	}
-	return b
+	return trail.Call{
+		At: c.at, ID: c.requestID, Service: a.front.Service(c.registry), Registry: c.registry, Repository: c.repo,
+		Caller: c.caller, Origin: a.c.Origin(c.r), UserAgent: c.r.UserAgent(),
+	}.Entry(event)
 }
 
 // jsonResponse is a 200 with a JSON document.

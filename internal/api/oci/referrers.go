@@ -4,14 +4,13 @@ import (
 	"context"
 	"net/url"
 
+	"github.com/berth-registry/berth/internal/api/oci/document"
 	"github.com/berth-registry/berth/internal/api/oci/paging"
 	"github.com/berth-registry/berth/internal/domain/image"
-	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
 )
 
 const (
-	indexType = "application/vnd.oci.image.index.v1+json"
 	// referrersPage is how many referrers a page has at most, where they are
 	// small: domain/image ends a page early that would not fit the 4 MiB which
 	// clients take for an index.
@@ -19,21 +18,6 @@ const (
 	// filterArtifactType is the query parameter and the name of its filter.
 	filterArtifactType = "artifactType"
 )
-
-// referrersIndex is the image index that lists referrers.
-type referrersIndex struct {
-	SchemaVersion int          `json:"schemaVersion"`
-	MediaType     string       `json:"mediaType"`
-	Manifests     []descriptor `json:"manifests"`
-}
-
-type descriptor struct {
-	MediaType    string            `json:"mediaType"`
-	Digest       name.Digest       `json:"digest"`
-	Size         int64             `json:"size"`
-	ArtifactType string            `json:"artifactType,omitempty"`
-	Annotations  map[string]string `json:"annotations,omitempty"`
-}
 
 // listReferrers lists what refers to a digest, whether that is there or not.
 func (a *API) listReferrers(ctx context.Context, c *call) (response, error) {
@@ -59,11 +43,7 @@ func (a *API) listReferrers(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	index := referrersIndex{SchemaVersion: 2, MediaType: indexType, Manifests: make([]descriptor, len(found))}
-	for i, r := range found {
-		index.Manifests[i] = descriptor{MediaType: r.MediaType, Digest: r.Digest, Size: r.Size, ArtifactType: r.ArtifactType, Annotations: r.Annotations}
-	}
-	resp, err := jsonResponse(indexType, index)
+	resp, err := jsonResponse(document.IndexType, document.Referrers(found))
 	if err != nil {
 		return response{}, err
 	}
@@ -75,7 +55,7 @@ func (a *API) listReferrers(ctx context.Context, c *call) (response, error) {
 		if len(types) > 0 {
 			query[filterArtifactType] = types
 		}
-		resp.header["Link"] = a.pages().Link(c.base, "/v2/"+string(c.repo)+"/referrers/"+string(subject), query)
+		resp.header["Link"] = a.pages().Link(c.base, "/v2/"+c.Name+"/referrers/"+string(subject), query)
 	}
 	return resp, nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/internal/api/oci/front"
 	"github.com/berth-registry/berth/internal/api/oci/path"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
 	"github.com/berth-registry/berth/internal/domain/authz"
@@ -24,11 +25,15 @@ type call struct {
 	requestID string
 	registry  name.Registry
 	base      string // scheme://host of the registry, without a slash at the end
-	caller    principal.Principal
+	// meter counts what the caller is sent; nil: nobody does.
+	meter  func(bytes int64)
+	caller principal.Principal
 	path.Target
 	repo       name.Repository
 	repository repository.Repository // set where the row asks for one
 	body       *transfer.Body
+	// source is the repository that a layer is to be mounted from, "" for none.
+	source name.Repository
 	// alsoAllowed says that the row's MayAlso needs are all granted.
 	alsoAllowed bool
 	// cached says that a pull-through rule is for the repository, which then may be
@@ -61,6 +66,8 @@ type response struct {
 	body    []byte
 	content io.ReadCloser
 	size    int64
+	// elsewhere is how many bytes another server will send, where the answer says so.
+	elsewhere int64
 	// event and elements go to the audit trail: another event name than the
 	// row's, and what a writing call made.
 	event    string
@@ -138,6 +145,11 @@ func rows() []row {
 		{Method: http.MethodPut, Kind: path.Upload, Name: "CompleteLayerUpload", Also: finishAlso, Needs: finishNeeds, Do: (*API).finishUpload},
 		{Method: http.MethodDelete, Kind: path.Upload, Name: "InitiateLayerUpload", Needs: onRepository("ecr:InitiateLayerUpload"), Do: (*API).cancelUpload},
 	}
+}
+
+// served are the rows that the registries of the front have.
+func served(f front.Front, all []row) []row {
+	return slices.DeleteFunc(all, func(r row) bool { return !f.Serves(r.Kind) })
 }
 
 // openRows need a valid token and nothing else.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/berth-registry/berth/internal/api/oci/front"
 	"github.com/berth-registry/berth/internal/api/oci/path"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -50,6 +51,7 @@ func TestNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	api := &API{front: front.Private{}}
 	reg := name.Registry{Account: "123456789012", Region: "eu-central-1"}
 	const d = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	for request, want := range map[string]string{
@@ -88,6 +90,9 @@ func TestNeeds(t *testing.T) {
 		}
 		c := &call{r: r, registry: reg, Target: path.Split(u.EscapedPath())}
 		c.repo = name.Repository(c.Name)
+		if err := api.findSource(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
 		found, ok := table.find(c.Kind, r.Method)
 		if !ok {
 			t.Errorf("%s has no row", request)
@@ -124,7 +129,7 @@ func TestConfigHoles(t *testing.T) {
 	if err == nil {
 		t.Fatal("an empty configuration is taken")
 	}
-	optional := []string{"Quirks", "Mounting", "Templates", "Cache", "Gate", "Throttle", "Draining", "Origin", "Stall", "Observe"}
+	optional := []string{"Quirks", "Mounting", "Templates", "Cache", "Gate", "Throttle", "Front", "Pulled", "Draining", "Origin", "Stall", "Observe"}
 	known := map[string]bool{}
 	for range 200 { // the holes are reported in no order
 		_, err := New(Config{})

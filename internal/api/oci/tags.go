@@ -3,18 +3,13 @@ package oci
 import (
 	"context"
 
+	"github.com/berth-registry/berth/internal/api/oci/document"
 	"github.com/berth-registry/berth/internal/api/oci/paging"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
 
-// tagList is the document of tags/list.
-type tagList struct {
-	Name name.Repository `json:"name"`
-	Tags []name.Tag      `json:"tags"`
-}
-
-func (a *API) tagsPath(c *call) string { return "/v2/" + string(c.repo) + "/tags/list" }
+func (a *API) tagsPath(c *call) string { return "/v2/" + c.Name + "/tags/list" }
 
 // listTags lists a page of tags, in byte order; `last` is the tag in front of
 // the page.
@@ -23,7 +18,7 @@ func (a *API) listTags(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	doc := tagList{Name: c.repo, Tags: []name.Tag{}}
+	doc := document.Tags{Name: c.Name, Tags: []name.Tag{}}
 	if n == 0 {
 		return a.list(doc, nil)
 	}
@@ -53,7 +48,7 @@ func (a *API) listTagsAsStored(ctx context.Context, c *call, n int) (response, e
 	if err != nil {
 		return response{}, err
 	}
-	doc := tagList{Name: c.repo, Tags: make([]name.Tag, len(refs))}
+	doc := document.Tags{Name: c.Name, Tags: make([]name.Tag, len(refs))}
 	for i, r := range refs {
 		doc.Tags[i] = r.Tag
 	}

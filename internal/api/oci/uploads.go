@@ -48,15 +48,33 @@ func finishNeeds(c *call) []authz.Need {
 	return onRepository("ecr:CompleteLayerUpload")(c)
 }
 
-// mountNeeds: mounting reads the layer from the other repository.
-func mountNeeds(c *call) []authz.Need {
+// findSource finds the repository that the request wants to mount a layer from; only
+// one of the same registry can be.
+func (a *API) findSource(ctx context.Context, c *call) error {
 	_, wanted := c.query("mount")
 	from, named := c.query("from")
-	source, err := name.ParseRepository(from)
-	if !wanted || !named || err != nil {
+	if !wanted || !named {
 		return nil
 	}
-	return []authz.Need{{Action: "ecr:GetDownloadUrlForLayer", Resource: c.registry.RepositoryARN(source)}}
+	reg, called, err := a.front.Locate(ctx, c.registry, from)
+	if err != nil {
+		if errs.Is(err, errs.RegistryNotFound) {
+			return nil
+		}
+		return err
+	}
+	if source, err := name.ParseRepository(called); err == nil && reg == c.registry {
+		c.source = source
+	}
+	return nil
+}
+
+// mountNeeds: mounting reads the layer from the other repository.
+func mountNeeds(c *call) []authz.Need {
+	if c.source == "" {
+		return nil
+	}
+	return []authz.Need{{Action: "ecr:GetDownloadUrlForLayer", Resource: c.registry.RepositoryARN(c.source)}}
 }
 
 // startUpload opens an upload, mounts a layer, or takes a whole one.
@@ -122,8 +140,7 @@ func (a *API) mount(ctx context.Context, c *call, text string) (resp response, m
 	if !c.alsoAllowed || !access.Mounts(a.c.Mounting) {
 		return response{}, false, nil
 	}
-	from, _ := c.query("from")
-	source, err := a.c.Repositories.Get(ctx, c.registry, name.Repository(from)) // mountNeeds has parsed it
+	source, err := a.c.Repositories.Get(ctx, c.registry, c.source)
 	switch {
 	case errs.Is(err, errs.RepositoryNotFound):
 		return response{}, false, nil
@@ -255,7 +272,7 @@ func (a *API) uploadOf(c *call) (id string, first int64) {
 // uploadLocation is where an upload goes on. Everything stands in the path,
 // for clients that lose the query.
 func (a *API) uploadLocation(c *call, id string, first int64) string {
-	location := "/v2/" + string(c.repo) + "/blobs/uploads/" + id
+	location := "/v2/" + c.Name + "/blobs/uploads/" + id
 	if a.c.Quirks && first >= 0 {
 		location += "." + strconv.FormatInt(first, 10)
 	}
@@ -296,7 +313,7 @@ func (a *API) blobCreated(c *call, d name.Digest) response {
 	return response{
 		status: http.StatusCreated,
 		header: http.Header{
-			"Location":              {"/v2/" + string(c.repo) + "/blobs/" + string(d)},
+			"Location":              {"/v2/" + c.Name + "/blobs/" + string(d)},
 			"Docker-Content-Digest": {string(d)},
 		},
 		elements: map[string]any{"layerDigest": d},

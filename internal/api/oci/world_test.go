@@ -16,6 +16,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/event"
 	"github.com/berth-registry/berth/internal/domain/image"
+	"github.com/berth-registry/berth/internal/domain/image/manifest"
 	"github.com/berth-registry/berth/internal/domain/layer"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
@@ -51,6 +52,7 @@ type world struct {
 	repositories *repository.Service
 	registries   *registry.Service
 	templates    *template.Service
+	entities     *entity.Service
 }
 
 // trail keeps the audit entries.
@@ -108,6 +110,7 @@ func newWorld(t *testing.T, change func(*oci.Config)) *world {
 	})
 	w.registries = registries
 	entities := entity.New(w.principals)
+	w.entities = entities
 	authorizer, err := authz.New(authz.Config{
 		Principals: w.principals, Entities: entities, Registries: registries, Repositories: w.repositories, Keys: ring, Clock: w.clock,
 	})
@@ -117,10 +120,12 @@ func newWorld(t *testing.T, change func(*oci.Config)) *world {
 	})
 	layers := layer.New(layer.Config{
 		Durable: durable, Volatile: volatile, Repositories: w.repositories, Clock: w.clock, Log: log, Quotas: quota.Fixed(limits),
-		Store: func(r name.Region) (blobstore.Store, bool) { return store, r == region },
+		Store: func(r name.Region) (blobstore.Store, bool) { return store, r == region || r == name.Public },
 	})
+	signer, err := manifest.NewSigner(make([]byte, manifest.SignerSeedSize))
+	must(err)
 	images := image.New(image.Config{
-		Durable: durable, Repositories: w.repositories, Layers: layers, Outbox: event.NewOutbox(), Clock: w.clock, Log: log, Quotas: quota.Fixed(limits),
+		Durable: durable, Repositories: w.repositories, Layers: layers, Outbox: event.NewOutbox(), Clock: w.clock, Log: log, Quotas: quota.Fixed(limits), Signer: signer,
 	})
 	for repo, setting := range map[name.Repository]repository.TagMutability{
 		"team/one": repository.Mutable, "team/two": repository.Mutable, "team/fixed": repository.Immutable,

@@ -42,6 +42,8 @@ type Server struct {
 	App *app.App
 	// URL is http://127.0.0.1:port.
 	URL string
+	// PublicURL is the same of the public registry and the gallery.
+	PublicURL string
 	// ECR is an SDK client for the default region.
 	ECR *ecr.Client
 }
@@ -52,6 +54,8 @@ func Start(t testing.TB, o Options) *Server {
 	cfg := config.Default()
 	cfg.Data = t.TempDir()
 	cfg.RootAccessKeyID, cfg.RootSecretAccessKey = AccessKeyID, SecretAccessKey
+	public := httptest.NewUnstartedServer(nil)
+	cfg.PublicListen = public.Listener.Addr().String()
 	if o.Config != nil {
 		o.Config(&cfg)
 	}
@@ -63,6 +67,8 @@ func Start(t testing.TB, o Options) *Server {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(a.Handler())
+	public.Config.Handler = a.PublicHandler()
+	public.Start()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	if o.Work {
@@ -72,6 +78,7 @@ func Start(t testing.TB, o Options) *Server {
 	}
 	t.Cleanup(func() {
 		server.Close()
+		public.Close()
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
@@ -80,7 +87,7 @@ func Start(t testing.TB, o Options) *Server {
 			t.Error(err)
 		}
 	})
-	return &Server{App: a, URL: server.URL, ECR: Client(server.URL, string(cfg.Region))}
+	return &Server{App: a, URL: server.URL, PublicURL: public.URL, ECR: Client(server.URL, string(cfg.Region))}
 }
 
 // Client is an SDK client for a region of the server at the URL, as the root

@@ -155,7 +155,7 @@ func empty() *Backends {
 
 // openStores opens the places of all regions.
 func (b *Backends) openStores(ctx context.Context, cfg config.Config, o Options) (err error) {
-	for _, r := range places(cfg) {
+	for _, r := range Regions(cfg) {
 		if b.Raw[r], b.Stores[r], err = b.openStore(ctx, cfg, o, "main", r); err != nil {
 			return fmt.Errorf("the blob store of %s cannot be opened: %w", r, err)
 		}
@@ -166,9 +166,9 @@ func (b *Backends) openStores(ctx context.Context, cfg config.Config, o Options)
 	return nil
 }
 
-// places are the regions that have stores: those that are served, and the one that
-// public registries have in the place of a region.
-func places(cfg config.Config) []name.Region { return append(slices.Clone(cfg.Regions), name.Public) }
+// Regions are those that have stores: the regions that are served, and what public
+// registries have in the place of one.
+func Regions(cfg config.Config) []name.Region { return append(slices.Clone(cfg.Regions), name.Public) }
 
 // openStore opens one of a region's two places.
 func (b *Backends) openStore(ctx context.Context, cfg config.Config, o Options, place string, r name.Region) (raw, store blobstore.Store, err error) {
@@ -203,7 +203,7 @@ func (b *Backends) openStore(ctx context.Context, cfg config.Config, o Options, 
 	inner := raw
 	if dir := cfg.Blobs.Cache.Dir; dir != "" && free == nil && place == "main" {
 		near, err := cached.New(raw, cached.Options{
-			Dir: filepath.Join(dir, string(r)), MaxBytes: cfg.Blobs.Cache.MaxBytes / int64(len(places(cfg))), Log: o.Log,
+			Dir: filepath.Join(dir, string(r)), MaxBytes: cfg.Blobs.Cache.MaxBytes / int64(len(Regions(cfg))), Log: o.Log,
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("blobs.cache: %w", err)

@@ -156,7 +156,7 @@ func (d *Dir) Restore(ctx context.Context, cfg config.Config, o Restoring) (done
 // fits says what of a snapshot would have no place in the deployment.
 func fits(cfg config.Config, s Snapshot) error {
 	for _, r := range s.Regions {
-		if !slices.Contains(cfg.Regions, r) {
+		if !slices.Contains(backends.Regions(cfg), r) {
 			return fmt.Errorf("the backup has layers in the region %s, which is not among the regions served here: add it (--regions)", r)
 		}
 	}

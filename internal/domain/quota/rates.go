@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"hash/maphash"
+	"maps"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -17,10 +18,10 @@ import (
 type Rates map[string]int64
 
 // ECRRates are the rates that AWS publishes for private registries (ECR user
-// guide, "Amazon ECR service quotas", 2026). AWS limits the other actions too and
-// does not say how.
+// guide, "Amazon ECR service quotas", 2026) and for public ones, whose actions begin
+// with ecr-public: . AWS limits the other actions too and does not say how.
 func ECRRates() Rates {
-	return Rates{
+	rates := Rates{
 		"GetAuthorizationToken":       500,
 		"BatchCheckLayerAvailability": 1_000,
 		"InitiateLayerUpload":         100,
@@ -30,6 +31,8 @@ func ECRRates() Rates {
 		"BatchGetImage":               2_000,
 		"GetDownloadUrlForLayer":      3_000,
 	}
+	maps.Copy(rates, publicRates())
+	return rates
 }
 
 // rateTable is which rates hold; it is replaced whole.
@@ -56,7 +59,7 @@ func (t *rateTable) of(account name.AccountID, action string) int64 {
 
 // Request asks to be admitted.
 type Request struct {
-	// Account is the caller's, Region the one that is addressed.
+	// Account is the caller's (or OfAddress), Region the one that is addressed.
 	Account name.AccountID
 	Region  name.Region
 	// Action is the operation, "PutImage".
@@ -137,8 +140,13 @@ type bucketKey struct {
 // bucketShards is how many locks the map of buckets is spread over.
 const bucketShards = 32
 
+// maxShardBuckets bounds the buckets of a shard, some 250 bytes each. Accounts are too
+// few to reach it, but anybody may have any number of addresses.
+const maxShardBuckets = 4096
+
 // buckets finds the bucket of a key. Those that nobody uses are forgotten, so
-// there are as many as keys in use: accounts, regions and actions that exist.
+// there are as many as keys in use: accounts, regions and actions that exist, and
+// addresses that pull from public registries.
 type buckets struct {
 	epoch     time.Time
 	beginning atomic.Uint64 // see start
@@ -177,10 +185,33 @@ func (b *buckets) of(k bucketKey) *bucket {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if found = sh.all[k]; found == nil {
+		if len(sh.all) >= maxShardBuckets {
+			sh.forgetOne()
+		}
 		found = &bucket{share: b.start()}
 		sh.all[k] = found
 	}
 	return found
+}
+
+// evictionSample is how many buckets forgetOne looks at.
+const evictionSample = 8
+
+// forgetOne makes room: of a few buckets it drops the one that was used the longest
+// time ago, whose owner then has a full one again.
+func (sh *shard) forgetOne() {
+	var oldest bucketKey
+	var used time.Duration
+	seen := 0
+	for k, b := range sh.all {
+		if at, sleeping := b.lastUsed(); !sleeping && (oldest == (bucketKey{}) || at < used) {
+			oldest, used = k, at
+		}
+		if seen++; seen >= evictionSample {
+			break
+		}
+	}
+	delete(sh.all, oldest)
 }
 
 // each calls fn with every bucket, and forgets those for which it says so.
@@ -282,7 +313,13 @@ func (b *bucket) setShare(now time.Duration, share float64) {
 }
 
 func (b *bucket) idle(now time.Duration) bool {
+	used, sleeping := b.lastUsed()
+	return !sleeping && now-used >= idleLife
+}
+
+// lastUsed says when a request last came, and whether any sleep.
+func (b *bucket) lastUsed() (at time.Duration, sleeping bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.sleepers == 0 && now-b.used >= idleLife
+	return b.used, b.sleepers > 0
 }

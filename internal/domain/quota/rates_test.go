@@ -192,11 +192,11 @@ func TestIdleBucketsAreForgotten(t *testing.T) {
 }
 
 func TestECRRates(t *testing.T) {
-	if got := len(ECRRates()); got != 8 {
-		t.Errorf("AWS publishes 8 rates, here are %d: %v", got, slices.Sorted(maps.Keys(ECRRates())))
+	if got := len(ECRRates()); got != 8+9 {
+		t.Errorf("AWS publishes 8 rates of private and 9 of public registries, here are %d: %v", got, slices.Sorted(maps.Keys(ECRRates())))
 	}
 	for action := range ECRRates() {
-		if _, err := find(ratePrefix + action); err != nil {
+		if _, err := find(ratePrefix + action); (err != nil) != ofAddresses(action) {
 			t.Error(err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -48,9 +49,11 @@ const (
 	removeAfter = time.Minute
 	// exchangeTimeout bounds the database's part of one exchange.
 	exchangeTimeout = 5 * time.Second
-	// maxPublished bounds the keys in a node's row, some 60 bytes each; the
-	// others have the share that a key starts with.
-	maxPublished = 5_000
+	// maxPublished bounds the keys of accounts in a node's row, some 60 bytes each,
+	// maxPublishedAddresses those of addresses; the others have the share that a key
+	// starts with.
+	maxPublished          = 5_000
+	maxPublishedAddresses = 1_000
 	// idleDemand is the part of a rate below which the demand of a key that
 	// nobody asks for any more counts as none.
 	idleDemand = 0.01
@@ -174,14 +177,21 @@ func (s *Service) exchange(ctx context.Context) error {
 	}
 	x.at = now
 	s.buckets.forgetIdle(now)
-	mine := map[bucketKey]float64{}
+	mine, addresses := map[bucketKey]float64{}, map[bucketKey]float64{}
 	s.buckets.each(func(k bucketKey, b *bucket) bool {
-		if rate := b.measure(period); rate > 0 {
+		rate := b.measure(period)
+		switch {
+		case rate <= 0:
+		case ofAddresses(k.action):
+			addresses[k] = rate
+		default:
 			mine[k] = rate
 		}
 		return false
 	})
 	keepLargest(mine, maxPublished)
+	keepLargest(addresses, maxPublishedAddresses)
+	maps.Copy(mine, addresses)
 	if err := s.publish(ctx, mine); err != nil {
 		return err
 	}

@@ -117,7 +117,16 @@ const repositoryStorage = "repository-storage-bytes"
 const ratePrefix = "rate:"
 
 // rateTitle is how AWS's list calls the rate of an action.
-func rateTitle(action string) string { return "Rate of " + action + " requests" }
+func rateTitle(action string) string {
+	of, public := strings.CutPrefix(action, publicPrefix)
+	switch {
+	case action == PublicPull:
+		return "Rate of image pulls from public registries"
+	case public:
+		return "Rate of " + of + " requests to public registries"
+	}
+	return "Rate of " + of + " requests"
+}
 
 // maxRate bounds a rate: beyond it one does not limit.
 const maxRate = 1_000_000_000
@@ -125,7 +134,10 @@ const maxRate = 1_000_000_000
 // find returns the value with the name; a rate's action is for the caller of
 // Set to know. errs.InvalidParameter when there is none.
 func find(named string) (Quota, error) {
-	if action, ok := strings.CutPrefix(named, ratePrefix); ok && action != "" && len(action) <= 128 && strings.Trim(action, letters) == "" {
+	if action, ok := strings.CutPrefix(named, ratePrefix); ok && isAction(action) {
+		if ofAddresses(action) {
+			return Quota{}, errs.New(errs.InvalidParameter, "%s is a rate of addresses, which no account has; it is set in the configuration (public.pull_rate).", named)
+		}
 		return Quota{Name: named, Title: rateTitle(action), Unit: PerSecond, Adjustable: true, Unlimited: true, most: maxRate}, nil
 	}
 	all := All()
@@ -133,6 +145,13 @@ func find(named string) (Quota, error) {
 		return all[at], nil
 	}
 	return Quota{}, errs.New(errs.InvalidParameter, "There is no quota %q; berth quota list shows them all.", named)
+}
+
+// isAction says whether it has the form of an action, such as PutImage or
+// ecr-public:PutImage.
+func isAction(s string) bool {
+	s = strings.TrimPrefix(s, publicPrefix)
+	return s != "" && len(s) <= 128 && strings.Trim(s, letters) == ""
 }
 
 const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -309,7 +309,7 @@ func (s *suite) fill(t *testing.T) func(string) string {
 	names := strings.NewReplacer(
 		"<repo>", repo, "<none>", unique("none"), "<acct>", s.Account, "<region>", s.Region, "<arn>", s.arn(s.Account, repo), "<caller>", s.me,
 		"<image>", digest, "<manifest>", string(quoted[1:len(quoted)-1]), "<loose layer>", s.layer(t, repo, randomBytes(10)), "<absent>", someDigest(),
-		"<upload>", s.begin(t, repo), "<foreign upload>", s.begin(t, other), "<name pattern>", namePattern)
+		"<upload>", s.begin(t, repo), "<foreign upload>", s.begin(t, other), "<name pattern>", s.namePattern())
 	return func(text string) string {
 		text = repeated.ReplaceAllStringFunc(text, func(m string) string {
 			parts := repeated.FindStringSubmatch(m)
@@ -323,9 +323,12 @@ func (s *suite) fill(t *testing.T) func(string) string {
 	}
 }
 
-func (s *suite) badInput(t *testing.T) {
+func (s *suite) badInput(t *testing.T) { s.refuseAll(t, badCases()) }
+
+// refuseAll checks the rows of a table.
+func (s *suite) refuseAll(t *testing.T, cases []badCase) {
 	fill := s.fill(t)
-	for _, c := range badCases() {
+	for _, c := range cases {
 		t.Run(c.op+"/"+c.what, func(t *testing.T) {
 			a := s.do(t, call{op: c.op, in: fill(c.input)})
 			if c.exception == "InvalidLayerPartException" {
@@ -344,10 +347,15 @@ var parameterForm = regexp.MustCompile(`(?s)^Invalid parameter at '([^']*)' fail
 
 // Table is the list of bad input with its answers, as README.md has it: where a
 // message is about a parameter, only the parameter and the constraint.
-func Table() string {
+func Table() string { return tableOf(badCases()) }
+
+// PublicTable is the same of ECR Public.
+func PublicTable() string { return tableOf(publicBadCases()) }
+
+func tableOf(cases []badCase) string {
 	var b strings.Builder
 	b.WriteString("| operation | what | exception | message |\n|---|---|---|---|\n")
-	for _, c := range badCases() {
+	for _, c := range cases {
 		message := "`" + c.message + "`"
 		if m := parameterForm.FindStringSubmatch(c.message); m != nil {
 			message = "at `" + m[1] + "`: `" + m[2] + "`"

@@ -43,10 +43,12 @@ func TestBinary(t *testing.T) {
 	t.Run("SameNameAgain", b.sameNameAgain)
 	t.Run("Keys", b.keys)
 	t.Run("Contract", func(t *testing.T) {
-		built, missing := operations(t)
+		built, missing := operations(t, "ecr")
+		public, _ := operations(t, "ecr-public")
 		aws.Run(t, aws.Target{
 			URL: s.Endpoint, Region: s.Region, Account: s.Account, AccessKeyID: s.AccessKeyID, SecretAccessKey: s.SecretAccessKey,
 			OtherRegion: "eu-central-1", Domain: "localhost", Built: built, Missing: missing,
+			PublicRegistry: s.PublicHost, Gallery: s.Endpoint + "/gallery", PublicBuilt: public,
 		})
 	})
 	t.Run("PullTime", func(t *testing.T) {

@@ -321,7 +321,9 @@ func (s *suite) resourceTags(t *testing.T) {
 	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{"a", "b", "unknown", "a"}}, object{})
 	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{"a"}}, object{})
 	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{}}, object{})
-	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{"", "no tag's*", "\x00", strings.Repeat("k", 1000)}}, object{})
+	if !s.public { // whose model bounds keys
+		s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{"", "no tag's*", "\x00", strings.Repeat("k", 1000)}}, object{})
+	}
 	put(tag("B", "4")) // b has gone
 	s.want(t, "UntagResource", object{"resourceArn": arn, "tagKeys": array{"D"}}, object{})
 	list(tag("B", "4"), tag("c", ""))

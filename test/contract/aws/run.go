@@ -2,6 +2,7 @@ package aws
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 )
 
@@ -36,6 +37,11 @@ type Target struct {
 	// Built and Missing are the operations of the ECR API that the target says
 	// it has and has not.
 	Built, Missing []string
+	// PublicRegistry is where clients of URL reach public registries, as host[:port], and
+	// Gallery the URL of the gallery; PublicBuilt are the operations of the ECR Public API
+	// that the target says it has. Region is the one where the API is.
+	PublicRegistry, Gallery string
+	PublicBuilt             []string
 	// ExpiredDownload is an address of GetDownloadUrlForLayer past its life.
 	ExpiredDownload string
 	// Limits are quotas of the target that are low enough to be reached.
@@ -158,6 +164,9 @@ func Run(t *testing.T, target Target) {
 	if len(target.Built)+len(target.Missing) > 0 {
 		checks = append(checks, check{"BuiltAndMissing", (*suite).builtAndMissing})
 	}
+	if target.PublicRegistry != "" {
+		checks = append(checks, publicChecks(target)...)
+	}
 	if target.ExpiredDownload != "" {
 		checks = append(checks, check{"ExpiredDownload", (*suite).expiredDownload})
 	}
@@ -169,6 +178,9 @@ func Run(t *testing.T, target Target) {
 			{"ManifestSize", (*suite).limitManifest},
 			{"LayerSizeAndParts", (*suite).limitLayers},
 			{"ResourceTags", (*suite).limitResourceTags},
+		}
+		if target.PublicRegistry != "" {
+			checks = append(checks, public(slices.Clone(checks))...)
 		}
 	}
 	for _, c := range checks {

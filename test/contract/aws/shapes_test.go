@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -67,7 +68,9 @@ func TestShapes(t *testing.T) {
 			contract := target(s)
 			contract.OtherRegion, contract.Domain = "eu-west-1", "localhost"
 			contract.OtherAccount, contract.Other = "111111111111", other
-			contract.Built, contract.Missing = operations(t)
+			contract.Built, contract.Missing = operations(t, "ecr")
+			contract.PublicBuilt, _ = operations(t, "ecr-public")
+			contract.PublicRegistry, contract.Gallery = strings.TrimPrefix(s.PublicURL, "http://"), s.URL+"/gallery"
 			contract.ExpiredDownload = expiredDownload(t, s, clk)
 			aws.Run(t, contract)
 		})
@@ -89,21 +92,22 @@ func TestLimits(t *testing.T) {
 			MaxLayerBytes: int64(limits.MaxLayerBytes), MaxLayerParts: int64(limits.MaxLayerParts), MinPartBytes: int64(limits.MinPartBytes),
 			MaxPartBytes: int64(limits.MaxPartBytes), PartSize: int64(limits.PartSize), ResourceTags: limits.ResourceTags,
 			LifecycleRules: others.LifecycleRules, LifecyclePolicyChars: others.LifecyclePolicyChars, PolicyChars: others.PolicyChars, PullTimeExclusions: others.PullTimeExclusions,
+			PublicRepositories: int64(limits.RepositoriesPerRegistry), PublicMaxLayerBytes: int64(limits.MaxLayerBytes), PublicMaxLayerParts: int64(limits.MaxLayerParts),
 		}
 	}})
 	contract := target(s)
-	contract.Limits = &limits
+	contract.Limits, contract.PublicRegistry = &limits, strings.TrimPrefix(s.PublicURL, "http://")
 	aws.Run(t, contract)
 }
 
-// operations reads the page that says what is built.
-func operations(t *testing.T) (built, missing []string) {
+// operations reads the page that says what of a service is built.
+func operations(t *testing.T, service string) (built, missing []string) {
 	t.Helper()
 	page, err := os.ReadFile("../../../docs/compatibility.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := bytes.Cut(page, []byte("\n## ecr\n"))
+	_, section, _ := bytes.Cut(page, []byte("\n## "+service+"\n"))
 	section, _, _ = bytes.Cut(section, []byte("\n## "))
 	for _, row := range regexp.MustCompile(`(?m)^\| (\w+) \| (built|missing)(?:; [^|]+)? \|$`).FindAllSubmatch(section, -1) {
 		if string(row[2]) == "built" {

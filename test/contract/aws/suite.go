@@ -25,9 +25,10 @@ import (
 )
 
 const (
-	targetPrefix = "AmazonEC2ContainerRegistry_V20150921."
-	contentJSON  = "application/x-amz-json-1.1"
-	contentForm  = "application/x-www-form-urlencoded; charset=utf-8"
+	targetPrefix       = "AmazonEC2ContainerRegistry_V20150921."
+	publicTargetPrefix = "SpencerFrontendService."
+	contentJSON        = "application/x-amz-json-1.1"
+	contentForm        = "application/x-www-form-urlencoded; charset=utf-8"
 )
 
 // The pattern of repository names, as ECR's messages show it.
@@ -48,6 +49,9 @@ type suite struct {
 	sts *sts.Client
 	// me is the caller's ARN.
 	me string
+	// public is for the suite of ECR Public, whose calls have another target and
+	// whose repositories have other ARNs.
+	public bool
 }
 
 func newSuite(t *testing.T, target Target) *suite {
@@ -179,7 +183,7 @@ func (s *suite) request(t *testing.T, c call) *http.Request {
 	}
 	if c.op != "" {
 		r.Header.Set("Content-Type", contentJSON)
-		r.Header.Set("X-Amz-Target", targetPrefix+c.op)
+		r.Header.Set("X-Amz-Target", s.target()+c.op)
 	}
 	replace(r, c.header)
 	s.sign(t, r, c, body)
@@ -198,7 +202,7 @@ func (s *suite) filled(c call) call {
 		c.region = s.Region
 	}
 	if c.service == "" {
-		c.service = "ecr"
+		c.service = s.service()
 	}
 	if c.method == "" {
 		c.method = http.MethodPost
@@ -207,6 +211,22 @@ func (s *suite) filled(c call) call {
 		c.at = time.Now()
 	}
 	return c
+}
+
+// service is the API that calls without one of their own are for, target what stands
+// before their operations.
+func (s *suite) service() string {
+	if s.public {
+		return "ecr-public"
+	}
+	return "ecr"
+}
+
+func (s *suite) target() string {
+	if s.public {
+		return publicTargetPrefix
+	}
+	return targetPrefix
 }
 
 // sign puts the signature of the call into the request, or its query.
@@ -357,6 +377,9 @@ func (s *suite) denied(who, action, resource string) string {
 }
 
 func (s *suite) arn(account, repo string) string {
+	if s.public {
+		return "arn:aws:ecr-public::" + account + ":repository/" + repo
+	}
 	return "arn:aws:ecr:" + s.Region + ":" + account + ":repository/" + repo
 }
 

@@ -54,6 +54,9 @@ type Server struct {
 	Addr, Host string
 	// Endpoint is http://Host, or https.
 	Endpoint string
+	// PublicHost is the address of the public registry and the gallery as Host is,
+	// PublicEndpoint its URL.
+	PublicHost, PublicEndpoint string
 	// Account and Region are those of the default registry.
 	Account, Region string
 	// AccessKeyID and SecretAccessKey are the root key out of the credentials
@@ -137,10 +140,16 @@ func Prepare(t testing.TB, o Options) *Server {
 	}
 	s.Host = "localhost:" + port
 	s.Endpoint = "http://" + s.Host
-	s.args = []string{"serve", "--data", s.Data, "--listen", s.Addr}
+	public := FreeAddress(t)
+	if _, port, err = net.SplitHostPort(public); err != nil {
+		t.Fatal(err)
+	}
+	s.PublicHost = "localhost:" + port
+	s.PublicEndpoint = "http://" + s.PublicHost
+	s.args = []string{"serve", "--data", s.Data, "--listen", s.Addr, "--public-listen", public}
 	s.transport = &http.Transport{DialContext: s.in.Dial, MaxIdleConnsPerHost: 256}
 	if o.TLS != nil {
-		s.Endpoint = "https://" + s.Host
+		s.Endpoint, s.PublicEndpoint = "https://"+s.Host, "https://"+s.PublicHost
 		s.args = append(s.args, "--tls-cert", o.TLS.Path, "--tls-key", o.TLS.KeyPath)
 		s.transport.TLSClientConfig = &tls.Config{RootCAs: o.TLS.Pool, MinVersion: tls.VersionTLS12}
 	}

@@ -27,11 +27,17 @@ func badCases() []badCase {
 
 func badInput(t *testing.T, s *suite) {
 	for _, c := range badCases() {
+		if s.Alias != "" && strings.HasSuffix(c.what, catalogCase) {
+			continue // public registries list nothing
+		}
 		t.Run(c.group+"/"+strings.ReplaceAll(c.what, "/", "|"), func(t *testing.T) {
 			s.refused(t, c.status, c.code, c.make(t, s))
 		})
 	}
 }
+
+// catalogCase ends the name of a case of _catalog.
+const catalogCase = ", of repositories"
 
 // Table is the list of bad input with its answers, as README.md has it.
 func Table() string {
@@ -64,9 +70,13 @@ func badNames() []badCase {
 		"an encoded null byte", "team%00app",
 		"bytes that are no UTF-8", "team%ff",
 	) {
-		for _, r := range []request{get("/v2/" + escaped + "/tags/list"), post("/v2/"+escaped+"/blobs/uploads/", nil)} {
-			cases = append(cases, badCase{"repository name", what + " (" + r.method + ")", 400, "NAME_INVALID", func(*testing.T, *suite) request { return r }})
-		}
+		cases = append(cases,
+			badCase{"repository name", what + " (GET)", 400, "NAME_INVALID", func(_ *testing.T, s *suite) request {
+				return get("/v2/" + s.called(escaped) + "/tags/list")
+			}},
+			badCase{"repository name", what + " (POST)", 400, "NAME_INVALID", func(_ *testing.T, s *suite) request {
+				return post("/v2/"+s.called(escaped)+"/blobs/uploads/", nil)
+			}})
 	}
 	return cases
 }
@@ -305,7 +315,7 @@ func badLists() []badCase {
 	for what, n := range orderedPairs("a word", "ten", "negative", "-1", "a fraction", "1.5", "beyond 64 bits", "99999999999999999999") {
 		cases = append(cases,
 			badCase{"n", what + ", of tags", 400, "UNSUPPORTED", func(_ *testing.T, s *suite) request { return get(s.tagsPath(s.Repo1) + "?n=" + n) }},
-			badCase{"n", what + ", of repositories", 400, "UNSUPPORTED", func(*testing.T, *suite) request { return get("/v2/_catalog?n=" + n) }})
+			badCase{"n", what + catalogCase, 400, "UNSUPPORTED", func(*testing.T, *suite) request { return get("/v2/_catalog?n=" + n) }})
 	}
 	return cases
 }

@@ -15,6 +15,13 @@ type Target struct {
 	// Authorization is the value of the Authorization header of a caller who
 	// may do everything in the repositories.
 	Authorization string
+	// Alias is the registry's where it is a public one, "" for a private one. The names
+	// of repositories below begin with it, and Authorization is the API's token as a
+	// bearer.
+	Alias string
+	// OtherAlias is another active alias of the public registry, ForeignRepo a public
+	// repository of another account that holds an image with the tag latest.
+	OtherAlias, ForeignRepo string
 	// Repo1 and Repo2 are two mutable repositories of one registry.
 	Repo1, Repo2 string
 	// Client is used for all requests; nil: a client of its own that follows
@@ -26,7 +33,8 @@ type Target struct {
 
 	// ImmutableRepo is a repository whose tags cannot be moved.
 	ImmutableRepo string
-	// Refused are Authorization values that are answered with 401: of another
+	// Refused are Authorization values that are answered with 401, by a public
+	// registry with 400: of another
 	// region's registry, of an access key that is gone.
 	Refused []string
 	// Expired is the Authorization of a token past its life.
@@ -88,13 +96,17 @@ func Run(t *testing.T, target Target) {
 
 		{"TagsInOrder", tagsInOrder},
 		{"TagPages", tagPages},
-		{"Catalog", catalog},
 		{"ReferrersOfNothing", referrersOfNothing},
 		{"Referrers", referrers},
 		{"ReferrerPages", referrerPages},
 
 		{"MissingRepository", missingRepository},
 		{"BadInput", badInput},
+	}
+	if target.Alias == "" {
+		checks = append(checks, check{"Catalog", catalog})
+	} else {
+		checks = append(checks, publicChecks()...)
 	}
 	if target.ImmutableRepo != "" {
 		checks = append(checks, check{"ImmutableTags", immutableTags})

@@ -176,6 +176,14 @@ func (r request) streamed() request {
 	return r
 }
 
+// called is how clients call a repository of the registry.
+func (s *suite) called(repo string) string {
+	if s.Alias == "" {
+		return repo
+	}
+	return s.Alias + "/" + repo
+}
+
 func (s *suite) blobPath(repo, digest string) string { return "/v2/" + repo + "/blobs/" + digest }
 
 func (s *suite) manifestPath(repo, ref string) string { return "/v2/" + repo + "/manifests/" + ref }

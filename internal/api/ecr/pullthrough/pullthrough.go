@@ -13,10 +13,10 @@ import (
 	"strings"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/paging"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
 	"github.com/berth-registry/berth/internal/api/ecr/linkedrole"
-	"github.com/berth-registry/berth/internal/api/ecr/paging"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"

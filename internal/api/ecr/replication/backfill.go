@@ -5,9 +5,9 @@ import (
 	"strconv"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/paging"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
-	"github.com/berth-registry/berth/internal/api/ecr/paging"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"

@@ -11,9 +11,9 @@ import (
 	"context"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/paging"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
 	"github.com/berth-registry/berth/internal/api/ecr/linkedrole"
-	"github.com/berth-registry/berth/internal/api/ecr/paging"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"

@@ -18,9 +18,9 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/json11"
+	"github.com/berth-registry/berth/internal/api/aws/paging"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
-	"github.com/berth-registry/berth/internal/api/ecr/paging"
 	api "github.com/berth-registry/berth/internal/api/ecr/scanning"
 	"github.com/berth-registry/berth/internal/domain/audit"
 	"github.com/berth-registry/berth/internal/domain/authz"

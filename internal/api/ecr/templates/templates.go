@@ -15,10 +15,10 @@ import (
 	"strings"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/paging"
+	"github.com/berth-registry/berth/internal/api/aws/policytext"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
 	"github.com/berth-registry/berth/internal/api/ecr/addressing"
-	"github.com/berth-registry/berth/internal/api/ecr/paging"
-	"github.com/berth-registry/berth/internal/api/ecr/policytext"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -196,7 +196,7 @@ func policyOf(text *string) (*policy.Document, error) {
 	if value(text) == "" {
 		return nil, nil
 	}
-	return policytext.Parse(*text, policy.Repository, "repository")
+	return policytext.Parse("ecr", *text, policy.Repository, "repository")
 }
 
 func encryptionOf(in *EncryptionConfigurationForRepositoryCreationTemplate) repository.Encryption {

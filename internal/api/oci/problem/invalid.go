@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/name"
 )
 
 // Invalid refuses a parameter of the request: by the specification's own code
@@ -15,4 +16,17 @@ func Invalid(quirks bool, code, parameter, constraint string) *Problem {
 		p.Status, p.Code = http.StatusMethodNotAllowed, Unsupported
 	}
 	return p
+}
+
+// Digest reads the digest that a parameter of the request is, and refuses what is none
+// or cannot be verified.
+func Digest(quirks bool, parameter, text string) (name.Digest, error) {
+	d, err := name.ParseDigest(text)
+	if err != nil {
+		return "", Invalid(quirks, DigestInvalid, parameter, "must satisfy regular expression '"+name.DigestPattern+"'")
+	}
+	if !d.Verifiable() {
+		return "", Invalid(quirks, DigestInvalid, parameter, "the digest algorithm has to be sha256 or sha512")
+	}
+	return d, nil
 }

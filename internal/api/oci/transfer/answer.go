@@ -21,6 +21,9 @@ type Answer struct {
 	// Size is the content's length in bytes, also where none is sent (HEAD).
 	Size int64
 
+	// Sent is how many bytes of the content Write has handed to the connection.
+	Sent int64
+
 	first []byte // what Begin has read
 }
 
@@ -69,18 +72,20 @@ func (a *Answer) Write(w http.ResponseWriter, rc *http.ResponseController, metho
 // send writes the content; what Begin has not read passes through its buffer.
 func (a *Answer) send(out io.Writer) error {
 	if a.Content == nil {
-		_, err := out.Write(a.Body)
+		n, err := out.Write(a.Body)
+		a.Sent = int64(n)
 		return err
 	}
 	buffer, left := a.first[:cap(a.first)], a.Size
 	for {
-		if _, err := out.Write(a.first); err != nil {
+		n, err := out.Write(a.first)
+		if a.Sent += int64(n); err != nil {
 			return err
 		}
 		if left -= int64(len(a.first)); left == 0 {
 			return nil
 		}
-		n, err := io.ReadAtLeast(a.Content, buffer[:min(int64(len(buffer)), left)], 1)
+		n, err = io.ReadAtLeast(a.Content, buffer[:min(int64(len(buffer)), left)], 1)
 		if err != nil {
 			return &ContentError{Cause: err}
 		}

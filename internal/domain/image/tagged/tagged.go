@@ -1,6 +1,6 @@
-// Package tagged reads the tags of images that a request names by their digests,
-// before anything else of the request is looked at: for the condition key
-// ecr:ImageTag.
+// Package tagged reads tags: those of images that a request names by their digests,
+// before anything else of the request is looked at, for the condition key
+// ecr:ImageTag; and all of a repository with what they stand for.
 //
 // It owns nothing and changes nothing; domain/image does. domain/authz decides
 // what the key means.
@@ -8,6 +8,7 @@ package tagged
 
 import (
 	"context"
+	"time"
 
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -47,6 +48,37 @@ func (r Reader) Of(ctx context.Context, reg name.Registry, repo name.Repository,
 			tags = append(tags, page...)
 		}
 		return nil
+	})
+	return tags, err
+}
+
+// Tag is a tag with the image that it stands for.
+type Tag struct {
+	Name name.Tag
+	// SetAt is when it was given to the image.
+	SetAt  time.Time
+	Digest name.Digest
+	// ArtifactType is "" for an image that says none.
+	MediaType, ArtifactType string
+	// Size is in bytes: of the image's blobs, or of the largest child.
+	Size     int64
+	PushedAt time.Time
+}
+
+const listTags = `SELECT t.tag, t.updated_at, i.digest, i.media_type, i.artifact_type, i.size, i.pushed_at
+	FROM image_tag t JOIN image i ON i.id = t.image_id WHERE t.repository_id = $1 AND t.tag > $2 ORDER BY t.tag LIMIT $3`
+
+// List returns up to limit tags of a repository, whatever the status of their images, that
+// come after the given one in byte order; "" begins.
+func (r Reader) List(ctx context.Context, repositoryID int64, after name.Tag, limit int) (tags []Tag, err error) {
+	err = r.Durable.View(ctx, func(tx *sqldb.Tx) (err error) {
+		tags, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (t Tag, err error) {
+			var set, pushed int64
+			err = row.Scan(&t.Name, &set, &t.Digest, &t.MediaType, &t.ArtifactType, &t.Size, &pushed)
+			t.SetAt, t.PushedAt = time.UnixMicro(set), time.UnixMicro(pushed)
+			return t, err
+		}, listTags, repositoryID, string(after), limit)
+		return err
 	})
 	return tags, err
 }

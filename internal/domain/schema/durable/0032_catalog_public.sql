@@ -23,6 +23,8 @@ CREATE TABLE public_alias (
 );
 CREATE INDEX public_alias_account ON public_alias (account_id, alias);
 CREATE INDEX public_alias_status ON public_alias (status, alias);
+CREATE UNIQUE INDEX public_alias_default ON public_alias (account_id) WHERE is_default;
+CREATE UNIQUE INDEX public_alias_primary ON public_alias (account_id) WHERE is_primary;
 
 -- What is said of public repositories. architectures and operating_systems are JSON,
 -- lists of text; logo is the id of a catalog_logo, "" for none.

@@ -1,4 +1,4 @@
-// Package paging makes and opens the page tokens of the ECR API's listings.
+// Package paging makes and opens the page tokens of the ECR APIs' listings.
 //
 // It does not know what is listed; a cursor is the listing's own text.
 package paging

@@ -1,4 +1,4 @@
-// Package policytext reads the resource policies that calls of the ECR API bring,
+// Package policytext reads the resource policies that calls of the ECR APIs bring,
 // and words what is wrong with them as ECR does.
 //
 // It does not own the policy language (domain/policy), nor where policies are
@@ -13,16 +13,16 @@ import (
 	"github.com/berth-registry/berth/internal/domain/principal/entity"
 )
 
-// Parse reads a resource policy: only actions of ECR can stand in it. what is
-// "repository" or "registry", for the text of a failure.
-func Parse(text string, grammar policy.Grammar, what string) (*policy.Document, error) {
+// Parse reads a resource policy: only actions of the service, "ecr" or "ecr-public",
+// can stand in it. what is "repository" or "registry", for the text of a failure.
+func Parse(service, text string, grammar policy.Grammar, what string) (*policy.Document, error) {
 	d, err := policy.Parse(text, grammar)
 	if err != nil {
 		return nil, Failure(err, what)
 	}
 	for _, action := range d.Actions() {
-		if action != "*" && !policy.MatchAction("ecr:*", action) {
-			return nil, Failure(&policy.SyntaxError{Message: "the action " + action + " is none of ECR's"}, what)
+		if action != "*" && !policy.MatchAction(service+":*", action) {
+			return nil, Failure(&policy.SyntaxError{Message: "the action " + action + " is none of " + service + "'s"}, what)
 		}
 	}
 	return d, nil

@@ -1,0 +1,15 @@
+package gallery
+
+import "context"
+
+// Refresh is what Run does every two seconds.
+func (s *Service) Refresh(ctx context.Context) error { return s.refresh(ctx) }
+
+// Indexed is how many documents the index has.
+func (s *Service) Indexed() int { return s.index.Stats().Documents }
+
+// Overlap is how far a refresh goes back, RebuildEvery when everything is read.
+const (
+	Overlap      = overlap
+	RebuildEvery = rebuildEvery
+)
