@@ -53,6 +53,8 @@ debian=(
 	"nginx-light /usr/sbin/nginx"
 	"pgbouncer /usr/sbin/pgbouncer"
 	"docker-registry /usr/bin/docker-registry"
+	"busybox-static /bin/busybox"
+	"curl /usr/bin/curl"
 	"chromium /usr/lib/chromium/chromium"
 	"nodejs /usr/bin/node"
 	"npm /usr/bin/npm"
@@ -182,8 +184,8 @@ install_browser() {
 		return
 	fi
 	node=$(/usr/bin/node -p 'process.versions.node')
-	((${node%%.*} >= 20)) ||
-		fail "Node.js $node is too old for playwright-core: install 20 or newer as /usr/bin/node (Debian 13 has it)"
+	((${node%%.*} >= 18)) ||
+		fail "Node.js $node is too old for playwright-core: install 18 or newer as /usr/bin/node (Debian 12 has it)"
 	say "$source: installing"
 	mkdir -p "$target"
 	cp "$source/package.json" "$source/package-lock.json" "$target"

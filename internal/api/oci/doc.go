@@ -9,6 +9,9 @@
 // the specification holds, unless Config.Quirks asks for ECR's own ways
 // (docs/decisions/0005-oci-spec-by-default.md).
 //
+// Private and public registries differ in who may ask, what a path means and what a
+// refusal looks like; that is Config.Front's (oci/front, oci/public).
+//
 // It does not own what it serves: layers and uploads are domain/layer's,
 // manifests, tags and referrers domain/image's, tokens domain/principal's, and
 // who may do what domain/authz's. Which host stands for which registry is

@@ -154,7 +154,7 @@ func TestPublicTokensExpire(t *testing.T) {
 	owner.wants(owner.do("GET", "/v2/", nil), 400, text)
 	owner.token = strings.Replace(owner.token, "Bearer", "Basic", 1)
 	owner.wants(owner.do("GET", "/v2/acme/team/one/tags/list", nil), 400, text)
-	owner.wants(owner.do("GET", "/token/", nil), 400, text)
+	owner.wants(owner.do("GET", "/token/", nil), 401, text)
 	if r := nobody.do("GET", "/v2/", nil); r.Header.Get("Www-Authenticate") != "" {
 		t.Error("an expired token is challenged")
 	}

@@ -34,7 +34,7 @@ const maxBadges = 8
 func cardOf(r gallery.Repository) card {
 	c := card{
 		Path: "/" + string(r.Alias) + "/" + string(r.Name), Alias: string(r.Alias), Name: string(r.Name),
-		Publisher: publisherName(r.Verified, r.DisplayName), Verified: r.Verified, Description: clean(r.Data.Description),
+		Publisher: clean(r.DisplayName), Verified: r.Verified, Description: clean(r.Data.Description),
 		Systems: badges(r.Data.OperatingSystems), Architectures: badges(r.Data.Architectures),
 		Downloads: r.Downloads, Images: r.Images, Pushed: r.PushedAt, Created: r.CreatedAt,
 		Picture: pictureOf(string(r.Alias), string(r.Name)),
@@ -51,16 +51,6 @@ func cardsOf(all []gallery.Repository) []card {
 		cards = append(cards, cardOf(r))
 	}
 	return cards
-}
-
-// publisherName is the display name, which is shown for verified accounts only: otherwise
-// anybody could call himself anything (ECR Public user guide, "Updating your public
-// registry settings").
-func publisherName(verified bool, displayName string) string {
-	if !verified {
-		return ""
-	}
-	return clean(displayName)
 }
 
 func pictureOf(alias, name string) picture {

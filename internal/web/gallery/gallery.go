@@ -121,7 +121,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // errNoPage is for addresses that lead nowhere.
-var errNoPage = errs.New(errs.RepositoryNotFound, "There is no page at this address.")
+var errNoPage = errors.New("there is no page at this address")
 
 func (s *site) route(w http.ResponseWriter, r *http.Request) error {
 	switch path := r.URL.Path; {
@@ -182,27 +182,30 @@ func badQuery(format string, args ...any) error {
 
 // fail answers with the page of an error.
 func (s *site) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, errNoPage) {
+		s.problem(w, r, http.StatusNotFound, "There is no page at this address.")
+		return
+	}
 	var e *errs.Error
 	if !errors.As(err, &e) {
 		e = errs.Wrap(err, errs.Internal, "internal")
 	}
-	switch e.Code { //exhaustive:ignore the others are faults of ours here
-	case errs.RepositoryNotFound, errs.RegistryNotFound, errs.CatalogDataNotFound, errs.ImageNotFound:
-		message := e.Message
-		if err != errNoPage { //nolint:errorlint // it is that value or another text
-			message = "There is no such public repository or publisher. Repositories are shown here once they hold an image."
-		}
-		s.problem(w, r, http.StatusNotFound, message)
-	case errs.InvalidParameter:
-		s.problem(w, r, http.StatusBadRequest, e.Message)
-	case errs.Throttled:
-		s.problem(w, r, http.StatusTooManyRequests, "Too many requests. Wait a moment and try again.")
-	case errs.Unavailable:
-		s.problem(w, r, http.StatusServiceUnavailable, "The gallery is not available now. Try again in a moment.")
+	_, _, status := api.ErrorOf(e.Code)
+	message := ""
+	switch status {
+	case http.StatusNotFound:
+		message = "There is no such public repository or publisher. Repositories are shown here once they hold an image."
+	case http.StatusBadRequest:
+		message = e.Message
+	case http.StatusTooManyRequests:
+		message = "Too many requests. Wait a moment and try again."
+	case http.StatusServiceUnavailable:
+		message = "The gallery is not available now. Try again in a moment."
 	default:
 		if r.Context().Err() == nil {
 			s.Log.ErrorContext(r.Context(), "gallery page failed", "path", r.URL.Path, "error", err)
 		}
-		s.problem(w, r, http.StatusInternalServerError, "Something went wrong on our side. Try again in a moment.")
+		message = "Something went wrong on our side. Try again in a moment."
 	}
+	s.problem(w, r, status, message)
 }

@@ -15,16 +15,17 @@ import (
 
 	"golang.org/x/net/html"
 
-	"github.com/berth-registry/berth/internal/domain/catalog"
 	"github.com/berth-registry/berth/internal/domain/catalog/gallery"
 	"github.com/berth-registry/berth/internal/domain/errs"
-	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	web "github.com/berth-registry/berth/internal/web/gallery"
 	"github.com/berth-registry/berth/internal/web/gallery/gallerytest"
 )
 
 const prefix = "/gallery"
+
+// The read model is what the website takes.
+var _ web.Source = (*gallery.Service)(nil)
 
 // serve makes a website of a world, found under a prefix as the listener does it.
 func serve(t testing.TB, w *gallerytest.World, under string) http.Handler {
@@ -48,146 +49,6 @@ func ask(h http.Handler, method, target string, header ...string) *httptest.Resp
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, r)
 	return rec
-}
-
-// document is a page that was read.
-type document struct {
-	t    *testing.T
-	body string
-	root *html.Node
-}
-
-// read parses a page and checks what holds for each: that elements are closed in their order, that
-// nothing runs or styles inline, that ids are unique and labels lead somewhere, and that there are
-// one h1 and no gap between levels of headings.
-func read(t *testing.T, rec *httptest.ResponseRecorder) document {
-	t.Helper()
-	body := rec.Body.String()
-	d := document{t: t, body: body}
-	void := []string{"meta", "link", "input", "img", "br", "hr", "wbr", "path"}
-	var stack []string
-	for z := html.NewTokenizer(strings.NewReader(body)); ; {
-		kind := z.Next()
-		tok := z.Token()
-		if kind == html.ErrorToken {
-			break
-		}
-		if kind == html.StartTagToken && !slices.Contains(void, tok.Data) {
-			stack = append(stack, tok.Data)
-		}
-		if kind == html.EndTagToken {
-			if len(stack) == 0 || stack[len(stack)-1] != tok.Data {
-				t.Fatalf("</%s> closes %v", tok.Data, stack)
-			}
-			stack = stack[:len(stack)-1]
-		}
-	}
-	if len(stack) > 0 {
-		t.Errorf("elements stay open: %v", stack)
-	}
-	var err error
-	if d.root, err = html.Parse(strings.NewReader(body)); err != nil {
-		t.Fatal(err)
-	}
-	ids, level, ones := map[string]bool{}, 0, 0
-	for n := range d.root.Descendants() {
-		if n.Type != html.ElementNode {
-			continue
-		}
-		for _, a := range n.Attr {
-			if strings.HasPrefix(a.Key, "on") || a.Key == "style" || a.Key == "srcdoc" {
-				t.Errorf("<%s %s=%q>", n.Data, a.Key, a.Val)
-			}
-			if v := strings.ToLower(strings.TrimSpace(a.Val)); (a.Key == "href" || a.Key == "src" || a.Key == "action") && (strings.HasPrefix(v, "javascript:") || strings.HasPrefix(v, "data:")) {
-				t.Errorf("<%s %s=%q>", n.Data, a.Key, a.Val)
-			}
-		}
-		if id := attr(n, "id"); id != "" {
-			if ids[id] {
-				t.Errorf("two elements have the id %q", id)
-			}
-			ids[id] = true
-		}
-		switch n.Data {
-		case "style", "iframe", "object", "embed", "base":
-			t.Errorf("there is a <%s>", n.Data)
-		case "script":
-			if n.FirstChild != nil || !strings.Contains(attr(n, "src"), "/static/gallery.") {
-				t.Error("there is a script of another's")
-			}
-		case "h1", "h2", "h3", "h4", "h5", "h6":
-			l := int(n.Data[1] - '0')
-			if l > level+1 {
-				t.Errorf("<%s> follows a heading of level %d", n.Data, level)
-			}
-			if level = l; l == 1 {
-				ones++
-			}
-		}
-	}
-	if ones != 1 {
-		t.Errorf("there are %d h1", ones)
-	}
-	for n := range d.root.Descendants() {
-		for _, key := range []string{"for", "aria-labelledby", "form"} {
-			if to := attr(n, key); to != "" && !ids[to] {
-				t.Errorf("%s=%q leads nowhere", key, to)
-			}
-		}
-		if n.Data == "input" && attr(n, "type") != "hidden" && attr(n, "type") != "checkbox" && attr(n, "id") == "" {
-			t.Error("a field has no label")
-		}
-	}
-	for _, landmark := range []string{"header", "main", "footer"} {
-		d.one(landmark, "", "")
-	}
-	return d
-}
-
-func attr(n *html.Node, key string) string {
-	for _, a := range n.Attr {
-		if a.Key == key {
-			return a.Val
-		}
-	}
-	return ""
-}
-
-// all are the elements of a name, where key is given with that value.
-func (d document) all(element, key, value string) (found []*html.Node) {
-	for n := range d.root.Descendants() {
-		if n.Type == html.ElementNode && n.Data == element && (key == "" || attr(n, key) == value) {
-			found = append(found, n)
-		}
-	}
-	return found
-}
-
-func (d document) one(element, key, value string) *html.Node {
-	d.t.Helper()
-	found := d.all(element, key, value)
-	if len(found) != 1 {
-		d.t.Fatalf("there are %d <%s %s=%q>", len(found), element, key, value)
-	}
-	return found[0]
-}
-
-// text is what an element shows, in one line.
-func text(n *html.Node) string {
-	var b strings.Builder
-	for c := range n.Descendants() {
-		if c.Type == html.TextNode {
-			b.WriteString(c.Data)
-		}
-	}
-	return strings.Join(strings.Fields(b.String()), " ")
-}
-
-func texts(nodes []*html.Node) (all []string) {
-	for _, n := range nodes {
-		all = append(all, text(n))
-	}
-	return all
 }
 
 func get(t *testing.T, h http.Handler, path string) document {
@@ -318,8 +179,8 @@ func TestPublisher(t *testing.T) {
 		t.Error("badge and aliases are missing")
 	}
 	d = get(t, h, prefix+"/k5n6o2s4?searchTerm=redis")
-	if got := text(d.one("h1", "", "")); got != "k5n6o2s4" || strings.Contains(d.body, "Amazon") {
-		t.Errorf("h1 %q: who is not verified shows his display name", got)
+	if got := text(d.one("h1", "", "")); got != "k5n6o2s4" || !strings.Contains(text(d.one("main", "", "")), "Amazon") {
+		t.Errorf("h1 %q: who is not verified is headed by his alias, and his display name is there", got)
 	}
 	if got := texts(d.all("h3", "", "")); !slices.Equal(got, []string{"k5n6o2s4/redis-compatible"}) {
 		t.Errorf("repositories %q", got)
@@ -449,7 +310,7 @@ func TestLinks(t *testing.T) {
 					if !strings.HasPrefix(a.Val, under+"/") {
 						t.Errorf("%s has a link to %q", path, a.Val)
 					}
-					if !seen[a.Val] && len(seen) < 400 {
+					if !seen[a.Val] && len(seen) < 150 {
 						seen[a.Val] = true
 						todo = append(todo, a.Val)
 					}
@@ -567,53 +428,6 @@ func TestHeaders(t *testing.T) {
 	w.Logos["evil"] = gallerytest.Logo{MediaType: "image/svg+xml", Body: []byte("<svg onload=alert(1)>")}
 	if rec := ask(serve(t, w, ""), http.MethodGet, "/logo/evil.png"); rec.Code != http.StatusInternalServerError || strings.Contains(rec.Body.String(), "<svg onload") {
 		t.Errorf("a logo that is no picture: %d", rec.Code)
-	}
-}
-
-// TestHostile puts what must change nothing into every field and looks at every page.
-func TestHostile(t *testing.T) {
-	for _, evil := range []string{
-		`"><script>alert(1)</script>`, `'onmouseover='alert(1)`, `</title></textarea></script><img src=x onerror=alert(1)>`, "javascript:alert(1)", "{{.Prefix}}", "<!--", "]]>", "&#60;script&#62;",
-		"a\u202egnp.exe\u2066\u200b\ufeff", "\xff\xfe\x00<b>", strings.Repeat("W", 25_000), strings.Repeat("<i>", 8_000),
-	} {
-		w := &gallerytest.World{Logos: map[string]gallerytest.Logo{}}
-		p := gallery.Publisher{Account: "111122223333", Alias: "evil", Aliases: []name.Alias{"evil"}, DisplayName: evil, Verified: true}
-		tag := gallerytest.Tag("v1", 1, 1, evil)
-		tag.Name, tag.MediaType, tag.ArtifactType = name.Tag(evil), evil, evil
-		w.Add(p, "repo", catalog.Data{Description: evil, About: evil, Usage: evil, Logo: evil, OperatingSystems: []string{evil}, Architectures: []string{evil}, Set: true}, 1, tag)
-		h := serve(t, w, prefix)
-		for _, path := range []string{"/", "/search", "/evil", "/evil/repo", "/evil/repo?tab=usage", "/evil/repo?tab=tags"} {
-			rec := ask(h, http.MethodGet, prefix+path)
-			if rec.Code != http.StatusOK {
-				t.Errorf("GET %s: %d", path, rec.Code)
-				continue
-			}
-			d := read(t, rec)
-			for _, r := range d.body {
-				if r == 0x202e || r == 0x2066 || r == 0x200b || r == 0xfeff || r == 0 {
-					t.Errorf("GET %s shows %U", path, r)
-					break
-				}
-			}
-			if n := len(d.all("script", "", "")); n != 1 {
-				t.Errorf("GET %s: %d scripts with %.30q", path, n, evil)
-			}
-			if n := len(d.all("i", "", "")) + len(d.all("b", "", "")); n > 1 { // the brand has one
-				t.Errorf("GET %s: elements of the publisher's", path)
-			}
-		}
-		if len(evil) > 200 {
-			continue
-		}
-		query := "?searchTerm=" + strings.NewReplacer("%", "%25", "&", "%26", "#", "%23", "+", "%2b", " ", "+", "\x00", "%00", "\xff", "%ff", "\xfe", "%fe", ";", "%3b").Replace(evil)
-		rec := httptest.NewRecorder()
-		r := httptest.NewRequest(http.MethodGet, prefix+"/search", nil)
-		r.URL.RawQuery = strings.TrimPrefix(query, "?")
-		h.ServeHTTP(rec, r)
-		if rec.Code != http.StatusOK {
-			t.Errorf("searching %q: %d", evil, rec.Code)
-		}
-		read(t, rec)
 	}
 }
 

@@ -294,9 +294,10 @@ func (s *site) publisher(w http.ResponseWriter, r *http.Request, alias name.Alia
 	if err != nil {
 		return err
 	}
-	shown := publisherName(p.Verified, p.DisplayName)
-	if shown == "" {
-		shown = string(p.Alias)
+	// Anybody may call himself anything, so only the verified are headed by their names.
+	shown, called := string(p.Alias), clean(p.DisplayName)
+	if p.Verified && called != "" {
+		shown, called = called, ""
 	}
 	var others []string
 	for _, a := range p.Aliases {
@@ -308,10 +309,11 @@ func (s *site) publisher(w http.ResponseWriter, r *http.Request, alias name.Alia
 		Title: shown, Description: "Public container images of " + shown + ".", Path: "/" + string(p.Alias), Index: true,
 		Body: struct {
 			Name, Alias string
+			Called      string // what an account that is not verified calls itself
 			Others      []string
 			Verified    bool
 			Picture     picture
 			List        list
-		}{shown, string(p.Alias), others, p.Verified, pictureOf(string(p.Alias), ""), listOf("/"+string(alias), q, res)},
+		}{shown, string(p.Alias), called, others, p.Verified, pictureOf(string(p.Alias), ""), listOf("/"+string(alias), q, res)},
 	})
 }

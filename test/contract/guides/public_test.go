@@ -233,7 +233,7 @@ func publicUnlessTaggedProd(t *testing.T, w *world, text texts) {
 	must(t, "UntagResource", err)
 	u.mayPublic(t, plain, all()...)
 	privateClosed(t, w, u)
-	// The printed key is the private service's, which in public protects as well here.
+	// The printed key is the private service's; it protects public repositories as well.
 	w.root.inline(t, u, fill(t, text.corrected, "ecr-public:ResourceTag", "ecr:ResourceTag"))
 	u.mayNotPublic(t, prod, identityDeny, ofRepository...)
 }

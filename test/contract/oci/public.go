@@ -153,7 +153,7 @@ func tokens(t *testing.T, s *suite) {
 	}
 	if s.Expired != "" {
 		a := s.do(t, get("/token/").with("Authorization", "Basic "+strings.TrimPrefix(s.Expired, "Bearer ")))
-		if a.status != http.StatusBadRequest || a.code() != "DENIED" || !strings.Contains(string(a.body), "Your authorization token has expired. Reauthenticate and try again.") {
+		if a.status != http.StatusUnauthorized || a.code() != "DENIED" || !strings.Contains(string(a.body), "Your authorization token has expired. Reauthenticate and try again.") {
 			t.Errorf("an expired password: %d %s", a.status, a.body)
 		}
 	}

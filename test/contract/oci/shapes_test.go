@@ -95,7 +95,6 @@ func publicTarget(t *testing.T, s *apptest.Server, clk *shifted, otherID, otherS
 type publisher struct {
 	api   *ecrpublic.Client
 	token string // as a bearer
-	host  string
 }
 
 func publicOf(t *testing.T, s *apptest.Server, id, secret string) publisher {

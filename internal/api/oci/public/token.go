@@ -71,15 +71,16 @@ func (f *Front) Authenticate(ctx context.Context, r *http.Request, _ name.Regist
 // explained gives an expired token the answer that it has here.
 func explained(err error) error {
 	if errs.Is(err, errs.TokenExpired) {
-		return expired()
+		return expired(http.StatusBadRequest)
 	}
 	return err
 }
 
 // expired is the answer to a token past its life (ECR Public user guide,
-// "Authentication issues").
-func expired() error {
-	return &problem.Problem{Status: http.StatusBadRequest, Code: problem.Denied, Message: "Your authorization token has expired. Reauthenticate and try again."}
+// "Authentication issues"). Where tokens are fetched it is a 401: that has every client
+// show the text, some of which say no more of another status than its number.
+func expired(status int) error {
+	return &problem.Problem{Status: status, Code: problem.Denied, Message: "Your authorization token has expired. Reauthenticate and try again."}
 }
 
 func (f *Front) bearer(ctx context.Context, value string) (principal.Principal, error) {
@@ -91,7 +92,7 @@ func (f *Front) bearer(ctx context.Context, value string) (principal.Principal, 
 		case err != nil || !hmac.Equal([]byte(value), []byte(f.anonymousToken(seconds))):
 			return principal.Principal{}, refused
 		case f.c.Clock.Now().Unix() >= seconds:
-			return principal.Principal{}, expired()
+			return principal.Principal{}, expired(http.StatusBadRequest)
 		}
 		return principal.Principal{}, nil
 	}
@@ -164,7 +165,10 @@ func (f *Front) issue(r *http.Request) (string, error) {
 		if p, ok := err.(*problem.Problem); ok && p.Status == http.StatusUnauthorized {
 			return "", &problem.Problem{Status: http.StatusUnauthorized, Code: problem.Denied, Message: notAuthorized}
 		}
-		return "", explained(err)
+		if errs.Is(err, errs.TokenExpired) {
+			return "", expired(http.StatusUnauthorized)
+		}
+		return "", err
 	}
 	_, password, _ := r.BasicAuth() // token.Authenticate has read it
 	return base64.StdEncoding.EncodeToString([]byte(userName + ":" + password)), nil

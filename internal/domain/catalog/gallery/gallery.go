@@ -79,11 +79,12 @@ type Service struct {
 	refreshing sync.Mutex
 	rebuilt    time.Time // when the last rebuild began
 	read       changes
+	many       int // manyChanged, but for tests
 }
 
 // New returns the service, and has the queue do its jobs.
 func New(c Config) *Service {
-	s := &Service{Config: c}
+	s := &Service{Config: c, many: manyChanged}
 	c.Jobs.Handle(JobPlatforms, jobs.Handler{Timeout: time.Minute, Workers: 2, Run: s.findPlatforms})
 	return s
 }

@@ -218,6 +218,67 @@ func TestManyChanges(t *testing.T) {
 	})
 }
 
+// More changes than a refresh takes are left to a rebuild, and no search waits for them.
+func TestTooManyChanges(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.push(w.repo(us, "app", nil), w.on("linux", "amd64", "", "1"), "v1")
+		w.expect(w.here, "", "app")
+		w.here.SetMany(3)
+		for i := range 4 {
+			w.push(w.repo(us, name.Repository(fmt.Sprint("new", i)), nil), w.on("linux", "amd64", "", "1"), "v1")
+		}
+		w.expect(w.here, "new")
+		w.expect(w.here, "", "app")
+		w.clk.Advance(time.Minute)
+		w.must(w.here.Refresh(w.ctx))
+		w.expect(w.here, "new", "new0", "new1", "new2", "new3")
+		w.push(w.repo(us, "new4", nil), w.on("linux", "amd64", "", "1"), "v1")
+		w.expect(w.here, "new4", "new4")
+	})
+}
+
+// A push is found at once while everything is read anew, again and again, and afterwards.
+func TestPushesDuringRebuilds(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.repo(us, "first", nil)
+		fill(w, 600)
+		w.must(w.here.Rebuild(w.ctx))
+		stop, done := make(chan struct{}), make(chan error, 1)
+		go func() {
+			for {
+				select {
+				case <-stop:
+					done <- nil
+					return
+				default:
+				}
+				if err := w.here.Rebuild(w.ctx); err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+		for i := range 12 {
+			app := fmt.Sprintf("fresh-z%03d", i)
+			d := w.push(w.repo(us, name.Repository(app), nil), w.on("linux", "amd64", "", "1"), "v1")
+			for range 3 {
+				w.expect(w.here, fmt.Sprintf("z%03d", i), app)
+			}
+			if i%2 == 0 {
+				r, err := w.repos.Get(w.ctx, name.PublicRegistry(us), name.Repository(app))
+				w.must(err)
+				w.remove(r, image.Ref{Digest: d})
+				w.expect(w.here, fmt.Sprintf("z%03d", i))
+			}
+		}
+		close(stop)
+		w.must(<-done)
+		if _, total := w.find(w.here, gallery.Query{Text: "fresh"}); total != 6 {
+			t.Errorf("%d at the end", total)
+		}
+	})
+}
+
 func TestDownloads(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		a, b := w.repo(us, "aa", nil), w.repo(us, "bb", nil)

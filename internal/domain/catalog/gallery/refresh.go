@@ -147,7 +147,7 @@ func (s *Service) rebuild(ctx context.Context, first bool) error {
 // refreshing.
 func (s *Service) update(ctx context.Context) error {
 	s.dirty.Store(false)
-	put, remove, now, err := s.changed(ctx, s.read, manyChanged)
+	put, remove, now, err := s.changed(ctx, s.read, s.many)
 	if err == nil {
 		err = s.index.Apply(put, remove)
 	}

@@ -68,7 +68,6 @@ const (
 	maxTerm       = 200      // characters; what is longer finds nothing
 	maxTags       = 1_000
 	corsLife      = "86400" // seconds
-	invalid       = "InvalidParameterException"
 	tokenIsBroken = "The nextToken is not one that an earlier call returned."
 )
 
@@ -195,7 +194,7 @@ func (s *server) search(r *http.Request, in searchInput) (searchOutput, error) {
 	out := searchOutput{Results: make([]searchResult, 0, len(found.Repositories)), Total: found.Total}
 	for _, f := range found.Repositories {
 		out.Results = append(out.Results, searchResult{
-			PrimaryRegistryAliasName: string(f.Alias), RepositoryName: string(f.Name), DisplayName: shown(f.Verified, f.DisplayName), RegistryVerified: f.Verified,
+			PrimaryRegistryAliasName: string(f.Alias), RepositoryName: string(f.Name), DisplayName: f.DisplayName, RegistryVerified: f.Verified,
 			RepositoryDescription: f.Data.Description, LogoURL: s.logo(r, f), OperatingSystems: f.Data.OperatingSystems,
 			Architectures: f.Data.Architectures, DownloadCount: f.Downloads,
 		})
@@ -204,15 +203,6 @@ func (s *server) search(r *http.Request, in searchInput) (searchOutput, error) {
 		out.NextToken = strconv.Itoa(next)
 	}
 	return out, nil
-}
-
-// shown is a display name, which only verified accounts show (ECR Public user guide,
-// "Registry settings").
-func shown(verified bool, displayName string) string {
-	if !verified {
-		return ""
-	}
-	return displayName
 }
 
 // logo is the address of a repository's logo, which is shown for verified accounts only.
@@ -295,7 +285,7 @@ func (s *server) registry(r *http.Request, in registryInput) (registryOutput, er
 	if err != nil {
 		return registryOutput{}, err
 	}
-	return registryOutput{registryCatalogData{shown(p.Verified, p.DisplayName)}}, nil
+	return registryOutput{registryCatalogData{p.DisplayName}}, nil
 }
 
 type tagsInput struct {
@@ -385,23 +375,15 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if !errors.As(err, &e) {
 		e = errs.Wrap(err, errs.Internal, "internal")
 	}
-	switch e.Code { //exhaustive:ignore the others are faults of ours here
-	case errs.RepositoryNotFound, errs.CatalogDataNotFound:
-		s.refuse(w, http.StatusBadRequest, "RepositoryNotFoundException", e.Message)
-	case errs.RegistryNotFound:
-		s.refuse(w, http.StatusBadRequest, "RegistryNotFoundException", e.Message)
-	case errs.InvalidParameter, errs.Validation:
-		s.refuse(w, http.StatusBadRequest, invalid, e.Message)
-	case errs.Throttled:
-		s.refuse(w, http.StatusTooManyRequests, "TooManyRequestsException", e.Message)
-	case errs.Unavailable:
-		s.refuse(w, http.StatusServiceUnavailable, "ServerException", e.Message)
-	default:
-		if r.Context().Err() == nil {
-			s.Log.ErrorContext(r.Context(), "gallery call failed", "path", r.URL.Path, "error", err)
-		}
-		s.refuse(w, http.StatusInternalServerError, "ServerException", "Something went wrong on our side. Try again in a moment.")
+	kind, status, _ := ErrorOf(e.Code)
+	if status != http.StatusInternalServerError {
+		s.refuse(w, status, kind, e.Message)
+		return
 	}
+	if r.Context().Err() == nil {
+		s.Log.ErrorContext(r.Context(), "gallery call failed", "path", r.URL.Path, "error", err)
+	}
+	s.refuse(w, status, kind, "Something went wrong on our side. Try again in a moment.")
 }
 
 func (s *server) refuse(w http.ResponseWriter, status int, kind, message string) {

@@ -63,7 +63,7 @@ func TestSearch(t *testing.T) {
 		t.Errorf("%+v", first)
 	}
 	for _, r := range post[found](t, h, "/searchRepositoryCatalogData", `{"searchTerm":"redis"}`).RepositoryCatalogSearchResultList {
-		if r.DisplayName != "" || r.LogoURL != "" || r.RegistryVerified {
+		if r.DisplayName != "Amazon" || r.LogoURL != "" || r.RegistryVerified {
 			t.Errorf("who is not verified shows %+v", r)
 		}
 	}
@@ -112,7 +112,7 @@ func TestRepository(t *testing.T) {
 
 func TestRegistry(t *testing.T) {
 	h := serve(gallerytest.Sample())
-	for alias, want := range map[string]string{"harbour": `{"registryCatalogData":{"displayName":"Harbour Software"}}`, "k5n6o2s4": `{"registryCatalogData":{}}`} {
+	for alias, want := range map[string]string{"harbour": `{"registryCatalogData":{"displayName":"Harbour Software"}}`, "k5n6o2s4": `{"registryCatalogData":{"displayName":"Amazon"}}`} {
 		if rec := call(h, http.MethodPost, "/getRegistryCatalogData", `{"registryAliasName":"`+alias+`"}`); rec.Code != http.StatusOK || rec.Body.String() != want {
 			t.Errorf("%s: %d %s", alias, rec.Code, rec.Body)
 		}

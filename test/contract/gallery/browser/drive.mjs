@@ -75,12 +75,21 @@ const commands = {
       if (opened) record('popup', p.url());
       p.on('crash', () => record('crash', p.url()));
       p.on('download', (d) => { record('download', d.url()); d.cancel().catch(() => {}); });
-      p.on('websocket', (w) => { if (foreign(w.url())) record('foreign', `websocket ${w.url()}`); });
+      p.on('websocket', (w) => socket(w.url()));
     });
+    // One that finds no host is seen by the debugging protocol only, and the others twice.
+    const sockets = new Set();
+    const socket = (url) => {
+      if (foreign(url) && !sockets.has(url)) record('foreign', `websocket ${url}`);
+      sockets.add(url);
+    };
     const page = await context.newPage();
     opened = true;
+    const cdp = await context.newCDPSession(page);
+    cdp.on('Network.webSocketCreated', ({ url }) => socket(url));
+    await cdp.send('Network.enable');
     const id = ++lastPage;
-    pages.set(id, { context, page, events, noScript: o.noScript, cdp: await context.newCDPSession(page) });
+    pages.set(id, { context, page, events, noScript: o.noScript, cdp });
     return id;
   },
   async close({ context }, { page }) {
