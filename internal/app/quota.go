@@ -7,6 +7,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/ecr"
+	"github.com/berth-registry/berth/internal/api/ecrpublic"
 	"github.com/berth-registry/berth/internal/app/publishing"
 	"github.com/berth-registry/berth/internal/app/quotaadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -49,10 +50,19 @@ func (a *App) admitTransfer(ctx context.Context, caller name.AccountID, addresse
 
 // quotaRoutes adds the administration of quotas.
 func (a *App) quotaRoutes(mux *http.ServeMux) {
-	s := quotaadmin.Service{Quotas: a.quotas, Principals: a.principals, Default: a.cfg.Account, Operations: ecr.OperationNames()}
+	s := quotaadmin.Service{Quotas: a.quotas, Principals: a.principals, Default: a.cfg.Account, Operations: limitable()}
 	mux.HandleFunc("GET /quotas", adminJSON(func(r *http.Request) (any, error) {
 		q := r.URL.Query()
 		return s.Of(r.Context(), name.AccountID(q.Get("account")), name.Repository(q.Get("repository")))
 	}))
 	mux.HandleFunc("POST /quotas", adminJSON(withBody(s.Change)))
+}
+
+// limitable are the actions whose rates can be set for an account.
+func limitable() []string {
+	all := ecr.OperationNames()
+	for _, public := range append(ecrpublic.OperationNames(), "Pull") {
+		all = append(all, name.ServiceECRPublic+":"+public)
+	}
+	return all
 }

@@ -224,17 +224,15 @@ func (x *exchange) authenticate() error {
 	if err != nil || !s.Global && s.Regions == nil && x.p.cfg.Regions != nil && !x.p.cfg.Regions(signedFor) {
 		return &sigv4.Error{Kind: sigv4.InvalidSignature, Message: "Credential should be scoped to a valid region. "}
 	}
-	if s.Regions != nil {
-		if err := s.Regions(signedFor); err != nil {
-			return err
-		}
-	}
 	x.call.Principal = result.Principal
 	if p := x.p.cfg.Used; p != nil {
 		p(result.AccessKeyID, result.Region, s.Name)
 	}
 	x.call.Region = signedFor
 	x.call.Registry = name.Registry{Account: result.Principal.Account, Region: signedFor}
+	if s.Regions != nil { // whoever is refused stands in the audit record
+		return s.Regions(signedFor)
+	}
 	return nil
 }
 

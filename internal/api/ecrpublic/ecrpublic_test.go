@@ -45,6 +45,9 @@ func TestHome(t *testing.T) {
 	w.region = "eu-west-1"
 	_, err := w.DescribeRegistries(t.Context(), &client.DescribeRegistriesInput{})
 	w.refused(err, "UnsupportedCommandException", "ECR Public is in us-east-1 only: call with --region us-east-1")
+	if e, text := w.last(); e.ErrorCode != "UnsupportedCommandException" || e.Region != "eu-west-1" || e.Account != ours || e.Principal.ARN != w.caller.ARN {
+		t.Errorf("the trail has %s", text)
+	}
 	var typed *types.UnsupportedCommandException
 	if !asError(err, &typed) {
 		t.Errorf("%T", err)

@@ -77,7 +77,7 @@ func (r Ref) check() error {
 	if err := blobstore.CheckKey(r.Key); err != nil {
 		return err
 	}
-	if _, err := name.ParseRegion(string(r.Region)); err != nil {
+	if _, err := name.ParseRegion(string(r.Region)); err != nil && r.Region != name.Public {
 		return fmt.Errorf("an object's region %q: %w", r.Region, err)
 	}
 	if r.Place != placeMain && r.Place != placeArchive {

@@ -16,6 +16,7 @@ import (
 	"github.com/berth-registry/berth/internal/app/backends"
 	"github.com/berth-registry/berth/internal/app/backup/dump"
 	"github.com/berth-registry/berth/internal/config"
+	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -89,17 +90,22 @@ func (w *world) exec(query string, args ...any) {
 	}
 }
 
-// push adds n objects: sealed, of many sizes, every third in the archive.
+// push adds n objects: sealed, of many sizes, every third in the archive, every fifth of a
+// public registry.
 func (w *world) push(n int) {
 	w.t.Helper()
 	ctx := w.t.Context()
 	for range n {
-		store := w.Backends.Stores[w.cfg.Region]
+		region := w.cfg.Region
+		if w.ids%5 == 0 {
+			region = name.Public
+		}
+		store := w.Backends.Stores[region]
 		archived := w.ids%3 == 0
 		if archived {
-			store = w.Backends.Archives[w.cfg.Region]
+			store = w.Backends.Archives[region]
 		}
-		key := fmt.Sprintf("%s/%s/%02x/object-%d", w.cfg.Account, w.cfg.Region, w.ids%7, w.ids)
+		key := fmt.Sprintf("%s/%s/%02x/object-%d", w.cfg.Account, region, w.ids%7, w.ids)
 		wr, err := store.Create(ctx, key, blobstore.Placement{})
 		if err == nil {
 			_, err = wr.Write(bytes.Repeat([]byte{byte(w.ids)}, int(w.ids*1777%70_000)))
@@ -112,7 +118,7 @@ func (w *world) push(n int) {
 			w.t.Fatal(err)
 		}
 		w.exec(`INSERT INTO blob (id, account_id, region, key_id, digest, size, object_key, seal, created_at, archived) VALUES ($1, $2, $3, '', $4, $5, $6, $7, 1, $8)`,
-			w.ids, string(w.cfg.Account), string(w.cfg.Region), fmt.Sprint("digest ", w.ids), o.Size, key, o.Seal, archived)
+			w.ids, string(w.cfg.Account), string(region), fmt.Sprint("digest ", w.ids), o.Size, key, o.Seal, archived)
 		w.ids++
 	}
 }
@@ -133,12 +139,13 @@ func (w *world) state() string {
 	type object struct {
 		blobstore.Object
 		archived bool
+		region   name.Region
 	}
 	var all []object
 	err = w.Backends.Durable.View(w.t.Context(), func(tx *sqldb.Tx) (err error) {
 		all, err = sqldb.Collect(w.t.Context(), tx, func(row sqldb.Scanner) (o object, err error) {
-			return o, row.Scan(&o.Key, &o.Size, &o.Seal, &o.archived)
-		}, `SELECT object_key, size, seal, archived FROM blob ORDER BY id`)
+			return o, row.Scan(&o.Key, &o.Size, &o.Seal, &o.archived, &o.region)
+		}, `SELECT object_key, size, seal, archived, region FROM blob ORDER BY id`)
 		return err
 	})
 	if err != nil {
@@ -146,9 +153,9 @@ func (w *world) state() string {
 	}
 	var objects strings.Builder
 	for _, o := range all {
-		store := w.Backends.Stores[w.cfg.Region]
+		store := w.Backends.Stores[o.region]
 		if o.archived {
-			store = w.Backends.Archives[w.cfg.Region]
+			store = w.Backends.Archives[o.region]
 		}
 		body, err := store.Open(w.t.Context(), o.Object, 0, -1)
 		if err != nil {

@@ -233,8 +233,7 @@ func (i *identity) mayNotPublic(t *testing.T, r *publicRepository, why reason, n
 	}
 }
 
-// createsPublic fails unless the identity can make a public repository, which it returns
-// the error of otherwise.
+// createsPublic makes a public repository and returns how that ended.
 func (i *identity) createsPublic(t *testing.T, name string, tags ...types.Tag) error {
 	t.Helper()
 	_, err := i.public().CreateRepository(t.Context(), &ecrpublic.CreateRepositoryInput{RepositoryName: &name, Tags: tags})

@@ -2,6 +2,9 @@ package gallery_test
 
 import (
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -9,6 +12,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
+	web "github.com/berth-registry/berth/internal/web/gallery"
 )
 
 func sqlite(t testing.TB) *sqldb.DB { return sqldbtest.SQLite(t) }
@@ -83,4 +87,37 @@ func BenchmarkPage(b *testing.B) {
 		}
 		b.ReportMetric(loaded.Seconds(), "s-to-load")
 	})
+}
+
+// BenchmarkSite is whole pages of the website at 100,000 repositories, from the request to
+// the last byte of HTML.
+func BenchmarkSite(b *testing.B) {
+	w := open(b, sqlite(b))
+	w.repo(us, "first", nil)
+	fill(w, 100_000)
+	w.clk.Advance(10 * time.Second)
+	w.must(w.here.Refresh(w.ctx))
+	site, err := web.New(web.Config{
+		Gallery: w.here, Registry: func(*http.Request) string { return "public.ecr.aws" }, Prefix: func(*http.Request) string { return "" },
+		Logo: w.here.Catalog.Logo, Log: slog.New(slog.DiscardHandler), Clock: w.clk,
+	})
+	w.must(err)
+	one, err := w.here.Search(w.ctx, gallery.Query{Text: "nginx", Limit: 1})
+	w.must(err)
+	r := one.Repositories[0]
+	for title, path := range map[string]string{
+		"home": "/", "search": "/search?searchTerm=nginx", "typo": "/search?searchTerm=prometeus", "common word": "/search?searchTerm=image&operatingSystems=Linux",
+		"all": "/search?sort=updated", "last page": "/search?searchTerm=image&page=400", "publisher": "/" + string(r.Alias), "repository": "/" + string(r.Alias) + "/" + string(r.Name),
+		"tags": "/" + string(r.Alias) + "/" + string(r.Name) + "?tab=tags",
+	} {
+		b.Run(title, func(b *testing.B) {
+			for b.Loop() {
+				answer := httptest.NewRecorder()
+				site.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
+				if answer.Code != http.StatusOK {
+					b.Fatalf("%s: %d", path, answer.Code)
+				}
+			}
+		})
+	}
 }
