@@ -68,7 +68,8 @@ func (a *App) buildHandler() (http.Handler, error) {
 		path, kind := r.URL.Path, a.hosts.Parse(r.Host).Kind
 		switch {
 		case kind == name.HostPublicRegistry && a.publishing.ServeRegistry(w, r):
-		case kind == name.HostPublicRegistry || kind == name.HostGallery || kind == name.HostAny && (path == publishing.Prefix || strings.HasPrefix(path, publishing.Prefix+"/")):
+		case kind == name.HostPublicRegistry && r.Method != http.MethodPost, kind == name.HostGallery,
+			kind == name.HostAny && (path == publishing.Prefix || strings.HasPrefix(path, publishing.Prefix+"/")):
 			a.publishing.ServeGallery(w, r)
 		case path == "/v2" || strings.HasPrefix(path, "/v2/"):
 			registryAPI.ServeHTTP(w, r)

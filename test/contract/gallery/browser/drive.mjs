@@ -51,7 +51,9 @@ const commands = {
     });
     context.setDefaultTimeout(timeout);
     context.setDefaultNavigationTimeout(timeout);
-    await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: new URL(o.base).origin });
+    // Pages that have no clipboard cannot be given it either.
+    const { protocol, hostname, origin } = new URL(o.base);
+    if (protocol === 'https:' || ['localhost', '127.0.0.1'].includes(hostname)) await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin });
 
     const events = [];
     const record = (kind, text, level = '') => events.push({ kind, text, level });
@@ -143,7 +145,8 @@ const commands = {
     // Where the page gets no scripts, timers never fire, and axe would wait for them.
     if (noScript) await evaluate(cdp, 'window.setTimeout = (f, _, ...args) => { Promise.resolve().then(() => f(...args)); return 0 }; undefined');
     await evaluate(cdp, axeSource + '; undefined');
-    return evaluate(cdp, `axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations.map(
+    // Without preload: it fetches styles anew, and complains on the console where it cannot.
+    return evaluate(cdp, `axe.run(document, { resultTypes: ['violations'], preload: false }).then(({ violations }) => violations.map(
       ({ id, impact, help, nodes }) => ({ id, impact, help, nodes: nodes.map(
         ({ target, html, failureSummary }) => ({ target: target.join(' '), html, summary: failureSummary })) })))`);
   },
