@@ -22,6 +22,7 @@ type card struct {
 // picture is a logo, or a letter on one of a few colours.
 type picture struct {
 	Logo   string
+	Lazy   bool // it may be loaded when it comes into sight
 	Letter string
 	Tone   uint32
 }
@@ -48,7 +49,9 @@ func cardOf(r gallery.Repository) card {
 func cardsOf(all []gallery.Repository) []card {
 	cards := make([]card, 0, len(all))
 	for _, r := range all {
-		cards = append(cards, cardOf(r))
+		c := cardOf(r)
+		c.Picture.Lazy = true
+		cards = append(cards, c)
 	}
 	return cards
 }

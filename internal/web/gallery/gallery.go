@@ -101,7 +101,9 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	if strings.HasPrefix(s.Base(r), "https:") { // elsewhere browsers complain of it
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	}
 	if api.Serves(r.URL.Path) {
 		s.api.ServeHTTP(w, r)
 		return

@@ -149,7 +149,7 @@ func looks(t *testing.T, s *shop, b *browser.Browser) {
 		look(t, phone, address+" on a phone")
 	}
 	// As narrow as phones are.
-	phone.Viewport(360, 640)
+	phone.Viewport(320, 640)
 	for _, address := range s.all() {
 		phone.Goto(address)
 		quiet(t, phone, address+" in the narrowest window")

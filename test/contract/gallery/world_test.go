@@ -270,10 +270,6 @@ func quiet(t *testing.T, p *browser.Page, what string) {
 		if e.Kind == browser.Console && refusal.MatchString(e.Text) && (strings.Contains(e.Text, "absent") || !ofPages.MatchString(e.Text)) {
 			continue
 		}
-		// Browsers heed this header only where there is TLS, or on localhost.
-		if e.Kind == browser.Console && strings.HasPrefix(e.Text, "The Cross-Origin-Opener-Policy header has been ignored") {
-			continue
-		}
 		t.Errorf("%s: %v", what, e)
 	}
 	var wide []string
