@@ -11,7 +11,7 @@ import (
 // what was deleted and can be restored.
 func (a *App) repositoryRoutes(mux *http.ServeMux) {
 	s := repositoryadmin.Service{
-		Repositories: a.repositories, Recovery: a.recovery, Default: name.Registry{Account: a.cfg.Account, Region: a.cfg.Region},
+		Repositories: a.repositories, Recovery: a.recovery, Restored: a.publishing.Gallery.Touch, Default: name.Registry{Account: a.cfg.Account, Region: a.cfg.Region},
 	}
 	mux.HandleFunc("POST /repositories/settings", adminJSON(withBody(s.Settings)))
 	mux.HandleFunc("POST /repositories/deleted/list", adminJSON(withBody(s.List)))

@@ -97,6 +97,9 @@ type Service struct {
 	Name string
 	// EventSource names the service in audit records: "ecr.amazonaws.com".
 	EventSource string
+	// RecordedTimes is the Go layout of times in audit records; "" is that of
+	// CloudTrail's samples for private registries.
+	RecordedTimes string
 	// TargetPrefix is what stands before the operation in X-Amz-Target, without
 	// the dot. It is empty for a service of the Query protocol.
 	TargetPrefix string

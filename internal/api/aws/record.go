@@ -19,6 +19,10 @@ func (x *exchange) record(out any, failed WireError) {
 	if x.route.service == nil {
 		return
 	}
+	times := x.route.service.RecordedTimes
+	if times == "" {
+		times = "Jan 2, 2006 3:04:05 PM"
+	}
 	e := audit.Entry{
 		Time:              x.call.At,
 		EventSource:       x.route.service.EventSource,
@@ -30,7 +34,7 @@ func (x *exchange) record(out any, failed WireError) {
 		RequestID:         x.call.RequestID,
 		ErrorCode:         failed.Name,
 		ErrorMessage:      cut(failed.Message),
-		RequestParameters: recorded(x.in),
+		RequestParameters: recorded(x.in, times),
 		ReadOnly:          !x.route.service.rows[x.route.operation].Mutates,
 	}
 	if x.call.Identity.ARN != "" {
@@ -40,7 +44,7 @@ func (x *exchange) record(out any, failed WireError) {
 		e.SourceIP = x.call.Origin.SourceIP.String()
 	}
 	if x.row.Mutates && failed.Name == "" {
-		e.ResponseElements = recorded(out)
+		e.ResponseElements = recorded(out, times)
 	}
 	for _, need := range x.needs {
 		if need.Resource.IsZero() || slices.Contains(e.Resources, need.Resource.String()) {
@@ -71,14 +75,14 @@ func cut(s string) string {
 const maxRecorded = 100_000
 
 // recorded writes a generated input or output as an audit record holds it: blobs
-// are left out, sensitive members hidden, times in CloudTrail's words. It
+// are left out, sensitive members hidden, times in the form of a Go layout. It
 // returns nil where nothing is left.
-func recorded(v any) json.RawMessage {
+func recorded(v any, times string) json.RawMessage {
 	if v == nil {
 		return nil
 	}
 	var b bytes.Buffer
-	writeRecorded(&b, reflect.ValueOf(v))
+	writeRecorded(&b, reflect.ValueOf(v), times)
 	switch {
 	case b.String() == "{}":
 		return nil
@@ -88,9 +92,9 @@ func recorded(v any) json.RawMessage {
 	return b.Bytes()
 }
 
-func writeRecorded(b *bytes.Buffer, v reflect.Value) {
+func writeRecorded(b *bytes.Buffer, v reflect.Value, times string) {
 	if stamp, ok := v.Interface().(shape.Timestamp); ok {
-		b.WriteString(`"` + stamp.UTC().Format("Jan 2, 2006 3:04:05 PM") + `"`)
+		b.WriteString(`"` + stamp.UTC().Format(times) + `"`)
 		return
 	}
 	switch v.Kind() {
@@ -99,16 +103,16 @@ func writeRecorded(b *bytes.Buffer, v reflect.Value) {
 			b.WriteString("null")
 			return
 		}
-		writeRecorded(b, v.Elem())
+		writeRecorded(b, v.Elem(), times)
 	case reflect.Struct:
-		writeRecordedStruct(b, v)
+		writeRecordedStruct(b, v, times)
 	case reflect.Slice:
 		b.WriteByte('[')
 		for i := range v.Len() {
 			if i > 0 {
 				b.WriteByte(',')
 			}
-			writeRecorded(b, v.Index(i))
+			writeRecorded(b, v.Index(i), times)
 		}
 		b.WriteByte(']')
 	default:
@@ -126,7 +130,7 @@ func writeRecorded(b *bytes.Buffer, v reflect.Value) {
 // that open something for as long as nobody has used them.
 var oneTimeCodes = []string{"TokenCode", "AuthenticationCode1", "AuthenticationCode2"}
 
-func writeRecordedStruct(b *bytes.Buffer, v reflect.Value) {
+func writeRecordedStruct(b *bytes.Buffer, v reflect.Value, times string) {
 	b.WriteByte('{')
 	first := true
 	for i := range v.NumField() {
@@ -144,7 +148,7 @@ func writeRecordedStruct(b *bytes.Buffer, v reflect.Value) {
 			b.WriteString(`"HIDDEN_DUE_TO_SECURITY_REASONS"`)
 			continue
 		}
-		writeRecorded(b, value)
+		writeRecorded(b, value, times)
 	}
 	b.WriteByte('}')
 }

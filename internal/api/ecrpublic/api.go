@@ -65,16 +65,18 @@ const catalogBodyLimit = 2 << 20
 // for the documentation.
 func (a *API) Service() aws.Service {
 	return aws.Service{
-		Name:         name.ServiceECRPublic,
-		EventSource:  "ecr-public.amazonaws.com",
-		TargetPrefix: "SpencerFrontendService",
-		SigningNames: []string{name.ServiceECRPublic},
-		Host:         name.HostECRPublic,
-		Protocol:     json11.Protocol{},
-		Regions:      a.atHome,
-		Known:        OperationNames(),
-		Errors:       errorOf,
-		ErrorShapes:  ErrorShapes(),
+		Name:        name.ServiceECRPublic,
+		EventSource: "ecr-public.amazonaws.com",
+		// As CloudTrail's sample in the ECR Public user guide has it, unlike ECR's own.
+		RecordedTimes: "Jan 2, 2006, 3:04:05 PM",
+		TargetPrefix:  "SpencerFrontendService",
+		SigningNames:  []string{name.ServiceECRPublic},
+		Host:          name.HostECRPublic,
+		Protocol:      json11.Protocol{},
+		Regions:       a.atHome,
+		Known:         OperationNames(),
+		Errors:        errorOf,
+		ErrorShapes:   ErrorShapes(),
 		BodyLimits: map[string]int64{
 			"UploadLayerPart": aws.LayerPartBodyLimit, "PutImage": aws.ManifestBodyLimit,
 			"CreateRepository": catalogBodyLimit, "PutRepositoryCatalogData": catalogBodyLimit,

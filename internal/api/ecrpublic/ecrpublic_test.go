@@ -465,3 +465,14 @@ func TestDelete(t *testing.T) {
 
 // asError is errors.As.
 func asError[T error](err error, target *T) bool { return errors.As(err, target) }
+
+// TestTrail: a record is CloudTrail's of the public service.
+func TestTrail(t *testing.T) {
+	w := newWorld(t)
+	w.create("app")
+	e, _ := w.last()
+	if e.EventSource != "ecr-public.amazonaws.com" || e.EventName != "CreateRepository" || e.Region != home || e.ReadOnly ||
+		!strings.Contains(string(e.ResponseElements), `"createdAt":"Jan 2, 2026, 3:04:05 AM"`) || !strings.Contains(string(e.ResponseElements), `"catalogData":{}`) {
+		t.Errorf("%+v\n%s", e, e.ResponseElements)
+	}
+}

@@ -179,7 +179,7 @@ func (s Service) Account(ctx context.Context, id name.AccountID) (AccountDetail,
 			return AccountDetail{}, err
 		}
 	}
-	for _, region := range s.Registries.Regions() {
+	for _, region := range append(s.Registries.Regions(), name.Public) {
 		n, err := countAll(func(after string) (string, int, error) {
 			page, err := s.Repositories.List(ctx, name.Registry{Account: id, Region: region}, name.Repository(after), countPage)
 			if len(page) > 0 {

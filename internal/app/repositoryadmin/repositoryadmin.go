@@ -24,6 +24,8 @@ import (
 type Service struct {
 	Repositories *repository.Service
 	Recovery     *recovery.Service
+	// Restored is told of a repository that came back, or has an image back; nil: nobody is.
+	Restored func(ctx context.Context, repositoryID int64)
 	// Default is the registry of requests that name no account or no region.
 	Default name.Registry
 }
@@ -215,6 +217,7 @@ func (s Service) Restore(ctx context.Context, in RestoreRequest) (RestoreAnswer,
 			return RestoreAnswer{}, err
 		}
 		r, err := s.Repositories.Undelete(ctx, found[len(found)-1].ID, in.As)
+		s.restored(ctx, r, err)
 		return RestoreAnswer{Repository: r.Name, Held: r.Images}, err
 	}
 	r, err := s.present(ctx, reg, in.Repository)
@@ -222,7 +225,14 @@ func (s Service) Restore(ctx context.Context, in RestoreRequest) (RestoreAnswer,
 		return RestoreAnswer{}, err
 	}
 	all, err := s.Recovery.Restore(ctx, r, refOf(in.Image), in.MoveTags)
+	s.restored(ctx, r, err)
 	return RestoreAnswer{Repository: r.Name, Images: all}, err
+}
+
+func (s Service) restored(ctx context.Context, r repository.Repository, err error) {
+	if s.Restored != nil && err == nil {
+		s.Restored(ctx, r.ID)
+	}
 }
 
 // present finds a repository, and says what to do where it is deleted itself.

@@ -168,6 +168,23 @@ func TestWhatVanishesDoesNotShow(t *testing.T) {
 	})
 }
 
+// A repository that was restored shows with the next search.
+func TestTouch(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		r := w.repo(us, "app", nil)
+		w.push(r, w.on("linux", "amd64", "", "1"), "v1")
+		w.expect(w.here, "app", "app")
+		w.exec(`UPDATE repository SET deleted_name = name, name = 'deleted:7', deleted_at = 1, expires_at = 2 WHERE name = 'app'`)
+		w.expect(w.here, "app")
+		w.clk.Advance(time.Minute)
+		w.must(w.here.Refresh(w.ctx))
+		w.exec(`UPDATE repository SET name = deleted_name, deleted_name = '', deleted_at = 0, expires_at = 0 WHERE deleted_name = 'app'`)
+		w.expect(w.here, "app")
+		w.here.Touch(w.ctx, r.ID)
+		w.expect(w.here, "app", "app")
+	})
+}
+
 // Two changes of a repository under one time are both found.
 func TestChangesAtOneTime(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {

@@ -66,3 +66,18 @@ func (s *Service) Subscribe(ctx context.Context, tx *sqldb.Tx, e event.Event) er
 		Kind: JobPlatforms, UniqueKey: fmt.Sprintf("%d %s", id, d.Digest), Payload: order{Repository: id, Digest: d.Digest}, MaxAttempts: tries,
 	})
 }
+
+// Touch has a repository read anew that came back after its deletion, or that has an
+// image back. It does nothing about one that is not public.
+func (s *Service) Touch(ctx context.Context, repositoryID int64) {
+	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+		n, err := tx.Exec(ctx, changeEntry, repositoryID, s.Clock.Now().UnixMicro())
+		if n > 0 {
+			tx.AfterCommit(func() { s.dirty.Store(true) })
+		}
+		return err
+	})
+	if err != nil { // the next rebuild finds it
+		s.Log.WarnContext(ctx, "a repository that came back is not yet in the gallery's index", "repository", repositoryID, "error", err)
+	}
+}
