@@ -216,9 +216,15 @@ func (s *Services) ServeRegistry(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// bodyTimeout is how long a client may take to send a question to the gallery.
+const bodyTimeout = 20 * time.Second
+
 // ServeGallery answers a request of the gallery, wherever it stands. At the host of
 // public registries it stands elsewhere.
 func (s *Services) ServeGallery(w http.ResponseWriter, r *http.Request) {
+	// The questions of programs are short. Whether the connection can keep to a time does
+	// not matter for the answer.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	prefix := s.at.prefix(r)
 	switch {
 	case prefix == "":
