@@ -88,8 +88,9 @@ func (a *App) buildHandler() (http.Handler, error) {
 }
 
 // PublicHandler answers the requests of the listener that public registries and the
-// gallery have for themselves.
-func (a *App) PublicHandler() http.Handler {
+// gallery have for themselves; at is its address, host:port, which answers speak of.
+func (a *App) PublicHandler(at string) http.Handler {
+	a.publicAddress.Store(&at)
 	return a.observe.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !a.common(w, r) {
 			a.publishing.Own(w, r)

@@ -78,10 +78,11 @@ func (a *App) listen() (all []served, err error) {
 		return all, err
 	}
 	if l != nil {
+		handler := a.PublicHandler(l.Addr().String())
 		if secured != nil {
 			l = tls.NewListener(l, secured)
 		}
-		all = append(all, served{l, newServer(a.PublicHandler())})
+		all = append(all, served{l, newServer(handler)})
 	}
 	if address := a.cfg.TLS.ACME.HTTPListen; address != "" && a.certificates != nil {
 		l, err := listenOn(address, "tls.acme.http_listen")
@@ -110,7 +111,6 @@ func (a *App) listenPublic() (net.Listener, error) {
 	l, err := listenOn(address, "--public-listen")
 	switch {
 	case err == nil:
-		a.publicAddress.Store(new(l.Addr().String()))
 		return l, nil
 	case a.cfg.PublicListen != "":
 		return nil, err

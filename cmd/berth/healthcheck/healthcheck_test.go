@@ -16,7 +16,7 @@ import (
 // TestOfDataDirectory asks the whole program, found by its data directory.
 func TestOfDataDirectory(t *testing.T) {
 	data := ""
-	s := apptest.Start(t, apptest.Options{Config: func(c *config.Config) { data, c.Listen, c.PublicListen = c.Data, "127.0.0.1:0", "127.0.0.1:0" }})
+	s := apptest.Start(t, apptest.Options{Config: func(c *config.Config) { data, c.Listen = c.Data, "127.0.0.1:0" }})
 	probe := Command{Data: data, Timeout: 30 * time.Second}
 	if err := probe.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no server has run on "+data) {
 		t.Errorf("before the first start: %v", err)

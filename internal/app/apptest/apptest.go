@@ -54,8 +54,7 @@ func Start(t testing.TB, o Options) *Server {
 	cfg := config.Default()
 	cfg.Data = t.TempDir()
 	cfg.RootAccessKeyID, cfg.RootSecretAccessKey = AccessKeyID, SecretAccessKey
-	public := httptest.NewUnstartedServer(nil)
-	cfg.PublicListen = public.Listener.Addr().String()
+	cfg.PublicListen = "127.0.0.1:0" // if the program listens itself
 	if o.Config != nil {
 		o.Config(&cfg)
 	}
@@ -67,7 +66,8 @@ func Start(t testing.TB, o Options) *Server {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(a.Handler())
-	public.Config.Handler = a.PublicHandler()
+	public := httptest.NewUnstartedServer(nil)
+	public.Config.Handler = a.PublicHandler(public.Listener.Addr().String())
 	public.Start()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -85,7 +85,7 @@ func (s Service) Change(ctx context.Context, in Request) (List, error) {
 			return List{}, err
 		}
 		if action, ok := strings.CutPrefix(in.Name, "rate:"); ok && !slices.Contains(s.Operations, action) {
-			return List{}, errs.New(errs.InvalidParameter, "The ECR APIs have no operation %q to limit the rate of. Those of ECR Public are written ecr-public:PutImage; ecr-public:Pull is an account's pulls.", action)
+			return List{}, errs.New(errs.InvalidParameter, "The ECR API has no operation %q to limit the rate of. Those of ECR Public are written ecr-public:PutImage; ecr-public:Pull is an account's pulls.", action)
 		}
 		err = s.Quotas.Set(ctx, account, in.Repository, in.Name, value)
 		if err != nil {
