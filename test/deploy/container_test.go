@@ -94,7 +94,7 @@ func TestImage(t *testing.T) {
 	b.Run("docker", "build", "--file", filepath.Join(context, "deploy", "container", "Dockerfile"), "--target", "binary", "--tag", "berth", context)
 	inspect := func(of, format string) string { return b.Run("docker", "inspect", "--format", format, of) }
 	for format, want := range map[string]string{
-		"{{.Config.User}}": "65532:65532", "{{.Config.Volumes}}": "map[/var/lib/berth:{}]", "{{.Config.ExposedPorts}}": "map[5000/tcp:{}]",
+		"{{.Config.User}}": "65532:65532", "{{.Config.Volumes}}": "map[/var/lib/berth:{}]", "{{.Config.ExposedPorts}}": "map[5000/tcp:{} 5001/tcp:{}]",
 		"{{.Config.Entrypoint}} {{.Config.Cmd}}": "[/berth] [serve]", "{{.Config.Healthcheck.Test}}": "[CMD /berth healthcheck]",
 		"{{.Config.StopSignal}}": "SIGTERM",
 	} {
