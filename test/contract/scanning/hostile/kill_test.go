@@ -163,6 +163,11 @@ func TestConfined(t *testing.T) {
 	reader := w.busy(t)
 	look := func(s scanner) {
 		dir := fmt.Sprintf("/proc/%d", s.pid)
+		// A process locks itself in before anything else, which takes it a moment.
+		wait(t, "the "+s.role+" process to lock itself in", func() bool {
+			status, err := os.ReadFile(dir + "/status")
+			return err != nil || strings.Contains(string(status), "\nSeccomp:\t2\n")
+		})
 		for variable := range strings.SplitSeq(strings.TrimSuffix(string(must(os.ReadFile(dir+"/environ"))(t)), "\x00"), "\x00") {
 			if !strings.HasPrefix(variable, "GOMAXPROCS=") {
 				t.Errorf("the %s process has the variable %q", s.role, variable)
