@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
-	"text/tabwriter"
 	"time"
-	"unicode"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app/identityadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
@@ -46,7 +43,7 @@ func (c accountCreate) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, made)
+		return console.JSON(out, made)
 	}
 	p := &fields{}
 	p.add("Account", string(made.ID))
@@ -71,7 +68,7 @@ func (c accountRootKey) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, key)
+		return console.JSON(out, key)
 	}
 	p := &fields{}
 	p.add("Account", string(c.ID))
@@ -99,7 +96,7 @@ func (c accountTokenLife) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, a)
+		return console.JSON(out, a)
 	}
 	_, err := fmt.Fprintf(out, "Authorization tokens of account %s live %s from now on.\n", a.ID, a.TokenLife)
 	return err
@@ -128,13 +125,13 @@ func (c accountList) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, all)
+		return console.JSON(out, all)
 	}
-	t := newTable(out, "ID", "NAME", "ALIAS", "CREATED")
+	t := console.NewTable(out, "ID", "NAME", "ALIAS", "CREATED")
 	for _, a := range all {
-		t.row(string(a.ID), a.Name, a.Alias, minute(a.CreatedAt))
+		t.Row(string(a.ID), a.Name, a.Alias, console.Minute(a.CreatedAt))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 type accountShow struct {
@@ -150,13 +147,13 @@ func (c accountShow) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, a)
+		return console.JSON(out, a)
 	}
 	p := &fields{}
 	p.add("Account", string(a.ID))
 	p.add("Name", a.Name)
 	p.add("Alias", orNone(a.Alias))
-	p.add("Created", minute(a.CreatedAt))
+	p.add("Created", console.Minute(a.CreatedAt))
 	p.add("Root user", a.RootARN)
 	p.add("Root access keys", fmt.Sprint(a.RootKeys))
 	p.add("Users", fmt.Sprint(a.Users))
@@ -188,59 +185,15 @@ func orNone(s string) string {
 	return s
 }
 
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
-
-// table prints rows in aligned columns.
-type table struct{ w *tabwriter.Writer }
-
-func newTable(w io.Writer, head ...string) table {
-	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
-	t.row(head...)
-	return t
-}
-
-// row adds a row; its errors come from flush.
-func (t table) row(cells ...string) {
-	shown := make([]string, len(cells))
-	for i, c := range cells {
-		shown[i] = printable(c)
-	}
-	fmt.Fprintln(t.w, strings.Join(shown, "\t"))
-}
-
-// printable is the text of a cell: without what would move the cursor, since
-// some texts are anybody's (Sids of repository policies), and never empty, so
-// that the columns can be told apart.
-func printable(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
-}
-
-func (t table) flush() error { return t.w.Flush() }
-
 // fields are names and values, printed one a line.
 type fields [][2]string
 
 func (p *fields) add(field, value string) { *p = append(*p, [2]string{field + ":", value}) }
 
 func (p *fields) print(w io.Writer) error {
-	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	t := console.NewTable(w)
 	for _, f := range *p {
-		t.row(f[0], f[1])
+		t.Row(f[0], f[1])
 	}
-	return t.flush()
+	return t.Flush()
 }

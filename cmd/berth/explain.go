@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
@@ -54,7 +55,7 @@ func (c explainCommand) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		err = printJSON(out, e)
+		err = console.JSON(out, e)
 	} else {
 		err = printExplanation(out, e)
 	}
@@ -109,11 +110,11 @@ func printExplanation(w io.Writer, e authz.Explanation) error {
 	if _, err := fmt.Fprintln(w, "\nStatements that apply:"); err != nil {
 		return err
 	}
-	t := newTable(w, "EFFECT", "KIND", "STATEMENT", "SID", "POLICY")
+	t := console.NewTable(w, "EFFECT", "KIND", "STATEMENT", "SID", "POLICY")
 	for _, m := range e.Matched {
-		t.row(m.Effect, m.Side, statementText(m.Statement, ""), m.Sid, m.Policy)
+		t.Row(m.Effect, m.Side, statementText(m.Statement, ""), m.Sid, m.Policy)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // statementText names a statement as it is found in a document.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app/jobsadmin"
 	"github.com/berth-registry/berth/internal/infra/jobs"
 )
@@ -62,7 +63,7 @@ func (c jobsList) Run(ctx context.Context, out io.Writer) error {
 		query.Set("after", strconv.FormatInt(page.After, 10))
 	}
 	if c.JSON {
-		return printJSON(out, all)
+		return console.JSON(out, all)
 	}
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(out, c.none())
@@ -75,7 +76,7 @@ func (c jobsList) Run(ctx context.Context, out io.Writer) error {
 func (c jobsList) none() string {
 	text := "No jobs"
 	if c.Kind != "" {
-		text += " of the kind " + printable(c.Kind)
+		text += " of the kind " + console.Printable(c.Kind)
 	}
 	if c.State != "" {
 		text += " are " + c.State
@@ -95,7 +96,7 @@ func (c jobsList) summary(ctx context.Context, out io.Writer) error {
 		}
 	}
 	if c.JSON {
-		return printJSON(out, chosen)
+		return console.JSON(out, chosen)
 	}
 	if len(chosen) == 0 {
 		_, err := fmt.Fprintln(out, c.none())
@@ -105,11 +106,11 @@ func (c jobsList) summary(ctx context.Context, out io.Writer) error {
 }
 
 func printCounts(out io.Writer, all []jobs.Count) error {
-	t := newTable(out, "KIND", "WAITING", "RUNNING", "DEAD")
+	t := console.NewTable(out, "KIND", "WAITING", "RUNNING", "DEAD")
 	for _, n := range all {
-		t.row(n.Kind, fmt.Sprint(n.Waiting), fmt.Sprint(n.Running), fmt.Sprint(n.Dead))
+		t.Row(n.Kind, fmt.Sprint(n.Waiting), fmt.Sprint(n.Running), fmt.Sprint(n.Dead))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // How much of a text fits into a column, in characters.
@@ -120,7 +121,7 @@ const (
 )
 
 func printJobs(out io.Writer, all []jobs.Description) error {
-	t := newTable(out, "ID", "KIND", "KEY", "STATE", "ATTEMPT", "RUNS AT", "PROGRESS", "LAST ERROR")
+	t := console.NewTable(out, "ID", "KIND", "KEY", "STATE", "ATTEMPT", "RUNS AT", "PROGRESS", "LAST ERROR")
 	for _, d := range all {
 		runs := "never"
 		switch d.State {
@@ -134,10 +135,10 @@ func printJobs(out io.Writer, all []jobs.Description) error {
 		if d.Progress != nil {
 			progress = progressText(*d.Progress)
 		}
-		t.row(strconv.FormatInt(d.ID, 10), d.Kind, short(d.UniqueKey, widestKey), string(d.State), attempts(d), runs,
+		t.Row(strconv.FormatInt(d.ID, 10), d.Kind, short(d.UniqueKey, widestKey), string(d.State), attempts(d), runs,
 			short(progress, widestProgress), short(d.LastError, widestError))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 func attempts(d jobs.Description) string { return fmt.Sprintf("%d/%d", d.Attempt, d.MaxAttempts) }
@@ -181,7 +182,7 @@ func (c jobsShow) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, d)
+		return console.JSON(out, d)
 	}
 	return printJob(out, d)
 }
@@ -233,7 +234,7 @@ func printLines(out io.Writer, name, text string) error {
 	}
 	fmt.Fprintln(out, name+":")
 	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
-		if _, err := fmt.Fprintln(out, "  "+printable(strings.ReplaceAll(line, "\t", "    "))); err != nil {
+		if _, err := fmt.Fprintln(out, "  "+console.Printable(strings.ReplaceAll(line, "\t", "    "))); err != nil {
 			return err
 		}
 	}
@@ -289,13 +290,13 @@ func (c jobsDiscard) Run(ctx context.Context, out io.Writer) error {
 func printChanged(out io.Writer, asJSON bool, did jobsadmin.Changed, became string) error {
 	var refused []error
 	for _, r := range did.Refused {
-		refused = append(refused, errors.New(printable(r.Reason)))
+		refused = append(refused, errors.New(console.Printable(r.Reason)))
 	}
 	if asJSON {
-		return errors.Join(printJSON(out, did), errors.Join(refused...))
+		return errors.Join(console.JSON(out, did), errors.Join(refused...))
 	}
 	for _, d := range did.Changed {
-		if _, err := fmt.Fprintf(out, "Job %d (%s) %s.\n", d.ID, printable(d.Kind), became); err != nil {
+		if _, err := fmt.Fprintf(out, "Job %d (%s) %s.\n", d.ID, console.Printable(d.Kind), became); err != nil {
 			return err
 		}
 	}

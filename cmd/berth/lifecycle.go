@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/domain/lifecycle/rules"
 	"github.com/berth-registry/berth/internal/domain/lifecycle/selection"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -105,7 +106,7 @@ func (c lifecycleSimulate) Run(out io.Writer) error {
 			answer[n].Blocked = blockedCode
 		}
 	}
-	return printJSON(out, answer)
+	return console.JSON(out, answer)
 }
 
 // describedImage is an entry of what describe-images prints.

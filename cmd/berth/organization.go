@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app/identityadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal/organization"
@@ -75,7 +76,7 @@ func (c organizationCreate) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, o)
+		return console.JSON(out, o)
 	}
 	return printOrganization(out, o)
 }
@@ -101,7 +102,7 @@ func (c organizationShow) Run(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("there is no organization %s", c.Organization)
 	}
 	if c.JSON {
-		return printJSON(out, shown)
+		return console.JSON(out, shown)
 	}
 	if len(shown) == 0 {
 		_, err := fmt.Fprintln(out, "There is no organization. Make one with: berth organization create --management-account ID")
@@ -127,7 +128,7 @@ func printOrganization(w io.Writer, o organization.Organization) error {
 	p.add("Organization", o.ID)
 	p.add("Root", o.Root)
 	p.add("Management account", string(o.ManagementAccount))
-	p.add("Created", minute(o.CreatedAt))
+	p.add("Created", console.Minute(o.CreatedAt))
 	if err := p.print(w); err != nil {
 		return err
 	}
@@ -135,9 +136,9 @@ func printOrganization(w io.Writer, o organization.Organization) error {
 		return err
 	}
 	attached := map[string][]string{} // targets by policy
-	t := newTable(w, "TARGET", "ID", "POLICIES")
+	t := console.NewTable(w, "TARGET", "ID", "POLICIES")
 	place := func(target, shown, id string, policies []string) {
-		t.row(shown, id, strings.Join(policies, ", "))
+		t.Row(shown, id, strings.Join(policies, ", "))
 		for _, p := range policies {
 			attached[p] = append(attached[p], target)
 		}
@@ -156,17 +157,17 @@ func printOrganization(w io.Writer, o organization.Organization) error {
 		place("unit:"+u.Path, indent+"unit:"+u.Path, u.ID, u.Policies)
 		accounts(u.Path, indent+"  ")
 	}
-	if err := t.flush(); err != nil {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err
 	}
-	t = newTable(w, "POLICY", "ID", "CHARACTERS", "ATTACHED TO")
+	t = console.NewTable(w, "POLICY", "ID", "CHARACTERS", "ATTACHED TO")
 	for _, p := range o.Policies {
-		t.row(p.Name, p.ID, strconv.Itoa(utf8.RuneCount(p.Document)), strings.Join(attached[p.Name], ", "))
+		t.Row(p.Name, p.ID, strconv.Itoa(utf8.RuneCount(p.Document)), strings.Join(attached[p.Name], ", "))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 type organizationDelete struct{ organizationFlags }

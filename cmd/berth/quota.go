@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app/quotaadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
@@ -36,13 +37,13 @@ func (c quotaList) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, list)
+		return console.JSON(out, list)
 	}
-	t := newTable(out, "NAME", "VALUE", "DEFAULT", "UNIT", "SET", "TITLE")
+	t := console.NewTable(out, "NAME", "VALUE", "DEFAULT", "UNIT", "SET", "TITLE")
 	for _, v := range list.Quotas {
-		t.row(v.Name, v.Text(v.Value), v.Text(v.Default), string(v.Unit), v.Set, v.Title)
+		t.Row(v.Name, v.Text(v.Value), v.Text(v.Default), string(v.Unit), v.Set, v.Title)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 type quotaSet struct {
@@ -74,7 +75,7 @@ func (c ownerFlags) change(ctx context.Context, out io.Writer, in quotaadmin.Req
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, list)
+		return console.JSON(out, list)
 	}
 	of := "account " + string(list.Account)
 	if list.Repository != "" {

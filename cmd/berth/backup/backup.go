@@ -6,7 +6,6 @@ package backup
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/backends"
 	"github.com/berth-registry/berth/internal/app/backup"
@@ -90,13 +90,6 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, prefix[0])
 }
 
-func printJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
-
 // with opens a directory of backups for do.
 func with(open func(string) (*backup.Dir, error), path string, do func(*backup.Dir) error) error {
 	d, err := open(path)
@@ -134,7 +127,7 @@ func (c createCommand) Run(ctx context.Context, out io.Writer, p Program) error 
 			}
 		}
 		if c.JSON {
-			err = printJSON(out, struct {
+			err = console.JSON(out, struct {
 				backup.Made
 				Pruned backup.Pruned `json:"pruned"`
 			}{made, pruned})
@@ -185,7 +178,7 @@ func (c listCommand) Run(out io.Writer) error {
 			return err
 		}
 		if c.JSON {
-			return printJSON(out, append([]backup.Snapshot{}, all...))
+			return console.JSON(out, append([]backup.Snapshot{}, all...))
 		}
 		t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		_, err = fmt.Fprintln(t, "SNAPSHOT\tTAKEN\tOBJECTS\tBYTES\tIMAGES\tMISSING")
@@ -211,7 +204,7 @@ func (c verifyCommand) Run(ctx context.Context, out io.Writer) error {
 			return err
 		}
 		if c.JSON {
-			err = printJSON(out, v)
+			err = console.JSON(out, v)
 		} else {
 			_, err = fmt.Fprintf(out, "%d snapshots and %d objects (%s) read, %d problems\n", v.Snapshots, v.Objects, size(v.Bytes), v.Problems)
 			if v.Missing > 0 {
@@ -240,7 +233,7 @@ func (c pruneCommand) Run(ctx context.Context, out io.Writer) error {
 			return err
 		}
 		if c.JSON {
-			return printJSON(out, p)
+			return console.JSON(out, p)
 		}
 		return printPruned(out, p)
 	})

@@ -18,6 +18,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/gcadmin"
 	"github.com/berth-registry/berth/internal/domain/layer/collect"
@@ -81,7 +82,7 @@ func (c statusCommand) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, st)
+		return console.JSON(out, st)
 	}
 	return printStatus(out, st)
 }
@@ -93,7 +94,7 @@ func printStatus(out io.Writer, st gcadmin.Status) error {
 	}
 	due := ""
 	if st.Due > 0 {
-		due = ", the first since " + minute(st.OldestDue)
+		due = ", the first since " + console.Minute(st.OldestDue)
 	}
 	line("Waiting for review", "%s layers; %s of them due%s", count(st.Reviews), count(st.Due), due)
 	line("Garbage", "%s objects, about %s", count(st.Garbage), size(st.GarbageBytes))
@@ -105,10 +106,10 @@ func printStatus(out io.Writer, st gcadmin.Status) error {
 			first, _, _ := strings.Cut(st.Last.Error, "\n")
 			line("  failed", "%s", first)
 		}
-		line("Freed in all", "%s in %d objects since %s", size(st.Total.Freed), st.Total.Objects, minute(st.Since))
+		line("Freed in all", "%s in %d objects since %s", size(st.Total.Freed), st.Total.Objects, console.Minute(st.Since))
 	}
 	for _, h := range st.LiveHolds {
-		line("Hold", "by %s, since %s, until %s: no object is deleted", h.Owner, minute(h.Created), minute(h.Expires))
+		line("Hold", "by %s, since %s, until %s: no object is deleted", h.Owner, console.Minute(h.Created), console.Minute(h.Expires))
 	}
 	if len(st.Reconciliation) == 0 {
 		line("Comparison", "of stores and rows not begun yet")
@@ -122,7 +123,7 @@ func printStatus(out io.Writer, st gcadmin.Status) error {
 		if m.Archived {
 			where = "archive"
 		}
-		line("", "%s of account %s: object %s is not in the %s of %s, found %s", m.Digest, m.Account, m.ObjectKey, where, m.Region, minute(m.Found))
+		line("", "%s of account %s: object %s is not in the %s of %s, found %s", m.Digest, m.Account, m.ObjectKey, where, m.Region, console.Minute(m.Found))
 	}
 	if more := st.Missing - int64(len(st.Findings)); more > 0 {
 		line("", "and %d more", more)
@@ -131,9 +132,9 @@ func printStatus(out io.Writer, st gcadmin.Status) error {
 }
 
 func runText(r collect.Run) string {
-	text := "began " + minute(r.Started)
+	text := "began " + console.Minute(r.Started)
 	if r.Ended.IsZero() {
-		text += ", last heard of " + minute(r.Seen)
+		text += ", last heard of " + console.Minute(r.Seen)
 	} else {
 		text += ", took " + r.Ended.Sub(r.Started).Round(time.Millisecond).String()
 	}
@@ -152,9 +153,9 @@ func didText(c collect.Collected) string {
 func roundText(r reconcile.Round) string {
 	text := fmt.Sprintf("%s: %d of %d pages", r.Region, r.Pages, r.AllPages)
 	if r.Ended.IsZero() {
-		text += " since " + minute(r.Started)
+		text += " since " + console.Minute(r.Started)
 	} else {
-		text += ", ended " + minute(r.Ended)
+		text += ", ended " + console.Minute(r.Ended)
 	}
 	return text + fmt.Sprintf("; %d objects and %d blobs, %d objects that no row named (%s)", r.Objects, r.Blobs, r.Strays, size(r.StrayBytes))
 }
@@ -181,7 +182,7 @@ func (c runCommand) Run(ctx context.Context, out io.Writer) error {
 		case l.Error != "":
 			return fmt.Errorf("the run failed: %s", l.Error)
 		case l.Sum != nil && c.JSON:
-			return printJSON(out, l.Sum)
+			return console.JSON(out, l.Sum)
 		case l.Sum != nil:
 			return printSum(out, *l.Sum)
 		case c.Quiet || c.JSON:
@@ -208,8 +209,6 @@ func printSum(out io.Writer, s gcadmin.Sum) error {
 	return err
 }
 
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
 // count is a number of rows, whose counting stops somewhere.
 func count(n int64) string {
 	if n >= collect.CountLimit {
@@ -229,10 +228,4 @@ func size(n int64) string {
 		unit++
 	}
 	return fmt.Sprintf("%.1f %ciB", f, "KMGTP"[unit-1])
-}
-
-func printJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

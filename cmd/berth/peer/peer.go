@@ -7,14 +7,13 @@ package peer
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"text/tabwriter"
-	"time"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/api/peer/client"
 	"github.com/berth-registry/berth/internal/app/peeradmin"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -62,7 +61,7 @@ func (c keyCommand) Run(ctx context.Context, out io.Writer, call Admin) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, key)
+		return console.JSON(out, key)
 	}
 	_, err := fmt.Fprintln(out, key.Key)
 	return err
@@ -86,7 +85,7 @@ func (c addCommand) Run(ctx context.Context, out io.Writer, call Admin) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, added)
+		return console.JSON(out, added)
 	}
 	_, err := fmt.Fprint(out, addedText(added))
 	return err
@@ -140,7 +139,7 @@ func (c listCommand) Run(ctx context.Context, out io.Writer, call Admin) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, all)
+		return console.JSON(out, all)
 	}
 	if _, err := fmt.Fprintf(out, "This deployment's key: %s\n", all.Key.Fingerprint); err != nil || len(all.Peers) == 0 {
 		return err
@@ -150,7 +149,7 @@ func (c listCommand) Run(ctx context.Context, out io.Writer, call Admin) error {
 	for _, p := range all.Peers {
 		seen := "never"
 		if !p.Seen.IsZero() {
-			seen = minute(p.Seen)
+			seen = console.Minute(p.Seen)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.URL, accountText(p.Accounts), strings.Join(plain(p.Keys), " "), seen, stateText(p))
 	}
@@ -162,7 +161,7 @@ func stateText(p peeradmin.Peer) string {
 	var all []string
 	switch {
 	case p.Error != "":
-		all = append(all, "failed "+minute(p.Failed)+": "+p.Error)
+		all = append(all, "failed "+console.Minute(p.Failed)+": "+p.Error)
 	case p.Seen.IsZero():
 		all = append(all, "not heard of yet")
 	default:
@@ -194,7 +193,7 @@ func (c rotateCommand) Run(ctx context.Context, out io.Writer, call Admin) error
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, r)
+		return console.JSON(out, r)
 	}
 	if _, err := fmt.Fprintf(out, "The new key: %s\n", r.Key.Key); err != nil {
 		return err
@@ -223,17 +222,8 @@ func (c removeCommand) Run(ctx context.Context, out io.Writer, call Admin) error
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, in)
+		return console.JSON(out, in)
 	}
 	_, err := fmt.Fprintf(out, "Removed the peer %s. Its requests are refused from now on. It still accepts those of this deployment, until it is removed there as well.\n", in.Name)
 	return err
-}
-
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

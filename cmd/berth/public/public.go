@@ -7,15 +7,13 @@ package public
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"text/tabwriter"
-	"time"
-	"unicode"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app/publicadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
@@ -51,7 +49,7 @@ func ask[Out any](ctx context.Context, c common, out io.Writer, call Admin, path
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, answer)
+		return console.JSON(out, answer)
 	}
 	return show(out, answer)
 }
@@ -151,7 +149,7 @@ func (c aliasList) Run(ctx context.Context, out io.Writer, call Admin) error {
 		}
 	}
 	if c.JSON {
-		return printJSON(out, all)
+		return console.JSON(out, all)
 	}
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(out, "There are no such aliases.")
@@ -171,12 +169,12 @@ func showAliases(out io.Writer, all []publicadmin.Alias) error {
 			kind += ", primary"
 		}
 		if !a.Decided.IsZero() {
-			decided = minute(a.Decided)
+			decided = console.Minute(a.Decided)
 		}
 		if a.Beware != "" {
 			note = "to be avoided: " + a.Beware
 		}
-		rows = append(rows, []string{string(a.Alias), string(a.Account), string(a.Status), kind, minute(a.Requested), decided, note})
+		rows = append(rows, []string{string(a.Alias), string(a.Account), string(a.Status), kind, console.Minute(a.Requested), decided, note})
 	}
 	return table(out, rows)
 }
@@ -287,30 +285,11 @@ func table(out io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		for i, cell := range row {
-			if row[i] = plain(cell); cell == "" {
+			if row[i] = console.Plain(cell); cell == "" {
 				row[i] = "-"
 			}
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t")) // its errors come from Flush
 	}
 	return t.Flush()
-}
-
-// plain takes out what a terminal would obey: names and reasons may be anybody's.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
-}
-
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

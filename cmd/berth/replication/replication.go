@@ -15,8 +15,8 @@ import (
 	"net/http"
 	"strings"
 	"text/tabwriter"
-	"time"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/replicationadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -77,7 +77,7 @@ func (c listCommand) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, l)
+		return console.JSON(out, l)
 	}
 	return printList(out, l)
 }
@@ -122,7 +122,7 @@ func printList(out io.Writer, l replicationadmin.List) error {
 		if b.FailureCode != "" {
 			failures = append([]string{b.FailureCode}, failures...)
 		}
-		row(b.ID, place(b.From), place(b.To), string(b.Status), minute(b.StartedAt), progress, orDash(strings.Join(failures, ",")))
+		row(b.ID, place(b.From), place(b.To), string(b.Status), console.Minute(b.StartedAt), progress, orDash(strings.Join(failures, ",")))
 	}
 	return t.Flush()
 }
@@ -160,7 +160,7 @@ func (c optionsCommand) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, a)
+		return console.JSON(out, a)
 	}
 	note := ""
 	if !a.Configured {
@@ -221,20 +221,12 @@ func since(w replicationadmin.Waiting) string {
 	if w.Items == 0 {
 		return "-"
 	}
-	return minute(w.Oldest)
+	return console.Minute(w.Oldest)
 }
-
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
 
 func orDash(s string) string {
 	if s == "" {
 		return "-"
 	}
 	return s
-}
-
-func printJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

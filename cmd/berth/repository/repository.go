@@ -7,7 +7,6 @@ package repository
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app/repositoryadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -102,7 +101,7 @@ func (c named) settings(ctx context.Context, out io.Writer, call Admin, in repos
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, all)
+		return console.JSON(out, all)
 	}
 	rows := [][]string{{"SETTING", "VALUE", "FROM"}}
 	for _, s := range all {
@@ -138,11 +137,11 @@ func (c deletedList) Run(ctx context.Context, out io.Writer, call Admin) error {
 		}
 	}
 	if c.JSON {
-		return printJSON(out, all)
+		return console.JSON(out, all)
 	}
 	rows := [][]string{{"REPOSITORY", "IMAGE", "TAGS", "DELETED", "KEPT UNTIL", "NUMBER"}}
 	for _, d := range all {
-		rows = append(rows, []string{string(d.Repository), what(d), tagList(d.Tags), minute(d.DeletedAt), minute(d.KeptUntil), strconv.FormatInt(d.ID, 10)})
+		rows = append(rows, []string{string(d.Repository), what(d), tagList(d.Tags), console.Minute(d.DeletedAt), console.Minute(d.KeptUntil), strconv.FormatInt(d.ID, 10)})
 	}
 	return printTable(out, rows)
 }
@@ -174,7 +173,7 @@ func (c deletedRestore) Run(ctx context.Context, out io.Writer, call Admin) erro
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, answer)
+		return console.JSON(out, answer)
 	}
 	if c.Image == "" {
 		_, err := fmt.Fprintf(out, "Restored the repository %s. Images in it: %d.\n", answer.Repository, answer.Held)
@@ -226,7 +225,7 @@ func (c deletedPurge) Run(ctx context.Context, out io.Writer, call Admin) error 
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, gone)
+		return console.JSON(out, gone)
 	}
 	for _, d := range gone {
 		if _, err := fmt.Fprintf(out, "Purged %s %s\n", d.Repository, what(d)); err != nil {
@@ -242,15 +241,6 @@ func tagList(tags []name.Tag) string {
 		all[i] = string(t)
 	}
 	return strings.Join(all, ",")
-}
-
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
 
 // printTable prints rows in aligned columns, an empty cell as a dash.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app/scanadmin"
 	"github.com/berth-registry/berth/internal/domain/scan/gate"
 )
@@ -140,7 +141,7 @@ type exceptAdd struct {
 func (c exceptAdd) Run(ctx context.Context, out io.Writer, call Admin) error {
 	in := scanadmin.AddExceptionRequest{Target: c.target(), Vulnerability: c.Vulnerability, Repository: c.Repository, Package: c.Package, Until: c.Until, Reason: c.Reason}
 	return ask(ctx, c.common, out, call, "/scan/gate/exceptions/add", in, func(out io.Writer, e scanadmin.Exception) error {
-		_, err := fmt.Fprintf(out, "The gate does not count %s until %s UTC, %s. The exception has the number %d.\n", e.Vulnerability, minute(e.Until), where(e), e.Number)
+		_, err := fmt.Fprintf(out, "The gate does not count %s until %s UTC, %s. The exception has the number %d.\n", e.Vulnerability, console.Minute(e.Until), where(e), e.Number)
 		return err
 	})
 }
@@ -164,7 +165,7 @@ func (c exceptList) Run(ctx context.Context, out io.Writer, call Admin) error {
 	return ask(ctx, c.common, out, call, "/scan/gate/exceptions/list", c.target(), func(out io.Writer, all scanadmin.Exceptions) error {
 		rows := [][]string{{"NUMBER", "VULNERABILITY", "WHERE", "UNTIL", "REASON"}}
 		for _, e := range all.Exceptions {
-			end := minute(e.Until)
+			end := console.Minute(e.Until)
 			if e.Ended {
 				end += " (ended)"
 			}

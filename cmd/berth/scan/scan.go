@@ -7,16 +7,14 @@ package scan
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strings"
 	"text/tabwriter"
-	"time"
-	"unicode"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app/scanadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/scan/sbom"
@@ -64,7 +62,7 @@ func ask[Out any](ctx context.Context, c common, out io.Writer, call Admin, path
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, answer)
+		return console.JSON(out, answer)
 	}
 	return show(out, answer)
 }
@@ -88,12 +86,12 @@ func (c statusCommand) Run(ctx context.Context, out io.Writer, call Admin) error
 		}
 	}
 	if c.JSON {
-		return printJSON(out, all)
+		return console.JSON(out, all)
 	}
 	if b := all.Backlog; b != nil {
 		text := "No image waits for a scan.\n"
 		if b.Waiting > 0 {
-			text = fmt.Sprintf("Images that wait for a scan or are being scanned: %d, the first since %s.\n", b.Waiting, minute(b.Oldest))
+			text = fmt.Sprintf("Images that wait for a scan or are being scanned: %d, the first since %s.\n", b.Waiting, console.Minute(b.Oldest))
 		}
 		_, err := fmt.Fprint(out, text)
 		return err
@@ -105,7 +103,7 @@ func (c statusCommand) Run(ctx context.Context, out io.Writer, call Admin) error
 			status = "not scanned"
 		}
 		if !i.Completed.IsZero() {
-			completed = minute(i.Completed)
+			completed = console.Minute(i.Completed)
 		}
 		rows = append(rows, []string{string(i.Digest), list(i.Tags, "-"), status, completed, counts(i)})
 	}
@@ -113,7 +111,7 @@ func (c statusCommand) Run(ctx context.Context, out io.Writer, call Admin) error
 		return err
 	}
 	if len(all.Images) == 1 && all.Images[0].Description != "" {
-		_, err := fmt.Fprintln(out, "\n"+plain(all.Images[0].Description))
+		_, err := fmt.Fprintln(out, "\n"+console.Plain(all.Images[0].Description))
 		return err
 	}
 	return nil
@@ -250,28 +248,9 @@ func table(out io.Writer, rows [][]string, none string) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		for i, cell := range row {
-			row[i] = plain(cell)
+			row[i] = console.Plain(cell)
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t")) // its errors come from Flush
 	}
 	return t.Flush()
-}
-
-// plain takes out what a terminal would obey: some texts come out of images.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
-}
-
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app/vulndbfetch"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/certs"
@@ -60,7 +61,7 @@ func (c fetchCommand) Run(ctx context.Context, out io.Writer) error {
 		done, err := c.fetch(ctx, source, roots)
 		if err == nil {
 			if c.JSON {
-				return printJSON(out, done)
+				return console.JSON(out, done)
 			}
 			_, err = fmt.Fprintf(out, "Wrote %s, %s, from %s.\nImport it where Berth runs: berth vulndb import %s\n", done.File, sizeText(done.Size), done.Source, filepath.Base(done.File))
 			return err

@@ -19,6 +19,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/berth-registry/berth/cmd/berth/console"
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/vulndbadmin"
 	"github.com/berth-registry/berth/internal/domain/scan/vulndb/layout"
@@ -84,7 +85,7 @@ func (c statusCommand) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(out, st)
+		return console.JSON(out, st)
 	}
 	return printStatus(out, st)
 }
@@ -101,11 +102,11 @@ func printStatus(out io.Writer, st vulndbadmin.Status) error {
 		}
 		line("Database", "%s", d.Digest)
 		line("  schema", "%d", d.Schema)
-		line("  made", "%s (%s ago%s)", minute(d.Updated), ageText(time.Duration(st.AgeSeconds)*time.Second), old)
+		line("  made", "%s (%s ago%s)", console.Minute(d.Updated), ageText(time.Duration(st.AgeSeconds)*time.Second), old)
 		if !d.NextUpdate.IsZero() {
-			line("  next expected", "%s", minute(d.NextUpdate))
+			line("  next expected", "%s", console.Minute(d.NextUpdate))
 		}
-		line("  imported", "%s from %s", minute(d.Imported), d.Source)
+		line("  imported", "%s from %s", console.Minute(d.Imported), d.Source)
 		line("  size", "%s", sizeText(d.Size))
 		switch {
 		case st.NodeError != "":
@@ -120,8 +121,8 @@ func printStatus(out io.Writer, st vulndbadmin.Status) error {
 	}
 	if d := st.Former; d != nil {
 		line("Former", "%s", d.Digest)
-		line("  made", "%s", minute(d.Updated))
-		line("  imported", "%s from %s", minute(d.Imported), d.Source)
+		line("  made", "%s", console.Minute(d.Updated))
+		line("  imported", "%s from %s", console.Minute(d.Imported), d.Source)
 	}
 	if len(st.Sources) == 0 {
 		line("Sources", "none; there is no automatic refresh")
@@ -141,9 +142,9 @@ func askedText(st vulndbadmin.Status) string {
 	case st.Asked.IsZero():
 		return "never"
 	case st.AskedError != "":
-		return minute(st.Asked) + ", failed: " + strings.ReplaceAll(st.AskedError, "\n", "; ")
+		return console.Minute(st.Asked) + ", failed: " + strings.ReplaceAll(st.AskedError, "\n", "; ")
 	}
-	return minute(st.Asked) + ", " + st.AskedSource + " answered"
+	return console.Minute(st.Asked) + ", " + st.AskedSource + " answered"
 }
 
 type importCommand struct {
@@ -194,10 +195,10 @@ func open(file string) (body io.ReadCloser, source string, err error) {
 
 func (c common) print(out io.Writer, done vulndbadmin.Changed, same string) error {
 	if c.JSON {
-		return printJSON(out, done)
+		return console.JSON(out, done)
 	}
 	d := done.Database
-	text := fmt.Sprintf("The vulnerability database %s, made %s, is in use.\n", d.Digest, minute(d.Updated))
+	text := fmt.Sprintf("The vulnerability database %s, made %s, is in use.\n", d.Digest, console.Minute(d.Updated))
 	if !done.New {
 		text += same + "\n"
 	}
@@ -236,8 +237,6 @@ func (c formerCommand) Run(ctx context.Context, out io.Writer) error {
 	return c.print(out, done, "")
 }
 
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
 // ageText is a duration for people: hours, from two days on days.
 func ageText(d time.Duration) string {
 	switch {
@@ -254,11 +253,4 @@ func sizeText(n int64) string {
 		return fmt.Sprintf("%d KiB", (n+1023)>>10)
 	}
 	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-}
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

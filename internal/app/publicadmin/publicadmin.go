@@ -6,11 +6,11 @@ package publicadmin
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/internal/app/adminwire"
 	"github.com/berth-registry/berth/internal/domain/catalog"
 	rules "github.com/berth-registry/berth/internal/domain/catalog/alias"
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -188,30 +188,12 @@ func (s Service) Remove(ctx context.Context, in AliasRequest) (Alias, error) {
 
 // Routes adds the administration of public registries.
 func (s Service) Routes(mux *http.ServeMux) {
-	mux.HandleFunc("POST /public/registry", answer(s.Registry))
-	mux.HandleFunc("POST /public/verify", answer(s.Verify))
-	mux.HandleFunc("POST /public/aliases/list", answer(s.List))
-	mux.HandleFunc("POST /public/aliases/request", answer(s.Request))
-	mux.HandleFunc("POST /public/aliases/approve", answer(s.Approve))
-	mux.HandleFunc("POST /public/aliases/reject", answer(s.Reject))
-	mux.HandleFunc("POST /public/aliases/primary", answer(s.Primary))
-	mux.HandleFunc("POST /public/aliases/remove", answer(s.Remove))
-}
-
-// answer gives do the request's JSON and writes what it returns, or its error as text.
-func answer[In, Out any](do func(context.Context, In) (Out, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var in In
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			http.Error(w, "not the JSON of a request: "+err.Error(), http.StatusBadRequest)
-			return
-		}
-		out, err := do(r.Context(), in)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(out) // the client has gone; nobody is left to tell
-	}
+	mux.HandleFunc("POST /public/registry", adminwire.Answer(s.Registry))
+	mux.HandleFunc("POST /public/verify", adminwire.Answer(s.Verify))
+	mux.HandleFunc("POST /public/aliases/list", adminwire.Answer(s.List))
+	mux.HandleFunc("POST /public/aliases/request", adminwire.Answer(s.Request))
+	mux.HandleFunc("POST /public/aliases/approve", adminwire.Answer(s.Approve))
+	mux.HandleFunc("POST /public/aliases/reject", adminwire.Answer(s.Reject))
+	mux.HandleFunc("POST /public/aliases/primary", adminwire.Answer(s.Primary))
+	mux.HandleFunc("POST /public/aliases/remove", adminwire.Answer(s.Remove))
 }

@@ -8,12 +8,12 @@ package scanadmin
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/berth-registry/berth/internal/app/adminwire"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -274,33 +274,15 @@ func (s Service) SBOM(ctx context.Context, in SBOMRequest) (SBOM, error) {
 
 // Routes adds the administration of scans.
 func (s Service) Routes(mux *http.ServeMux) {
-	mux.HandleFunc("POST /scan/status", answer(s.Status))
-	mux.HandleFunc("POST /scan/sbom", answer(s.SBOM))
-	mux.HandleFunc("POST /scan/gate/list", answer(s.GateRules))
-	mux.HandleFunc("POST /scan/gate/set", answer(s.SetGateRule))
-	mux.HandleFunc("POST /scan/gate/delete", answer(s.DeleteGateRule))
-	mux.HandleFunc("POST /scan/gate/exceptions/list", answer(s.Exceptions))
-	mux.HandleFunc("POST /scan/gate/exceptions/add", answer(s.AddException))
-	mux.HandleFunc("POST /scan/gate/exceptions/remove", answer(s.RemoveException))
-	mux.HandleFunc("POST /scan/tags/list", answer(s.TagRules))
-	mux.HandleFunc("POST /scan/tags/set", answer(s.SetTagRule))
-	mux.HandleFunc("POST /scan/tags/delete", answer(s.DeleteTagRule))
-}
-
-// answer gives do the request's JSON and writes what it returns, or its error as text.
-func answer[In, Out any](do func(context.Context, In) (Out, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var in In
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			http.Error(w, "not the JSON of a request: "+err.Error(), http.StatusBadRequest)
-			return
-		}
-		out, err := do(r.Context(), in)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(out) // the client has gone; nobody is left to tell
-	}
+	mux.HandleFunc("POST /scan/status", adminwire.Answer(s.Status))
+	mux.HandleFunc("POST /scan/sbom", adminwire.Answer(s.SBOM))
+	mux.HandleFunc("POST /scan/gate/list", adminwire.Answer(s.GateRules))
+	mux.HandleFunc("POST /scan/gate/set", adminwire.Answer(s.SetGateRule))
+	mux.HandleFunc("POST /scan/gate/delete", adminwire.Answer(s.DeleteGateRule))
+	mux.HandleFunc("POST /scan/gate/exceptions/list", adminwire.Answer(s.Exceptions))
+	mux.HandleFunc("POST /scan/gate/exceptions/add", adminwire.Answer(s.AddException))
+	mux.HandleFunc("POST /scan/gate/exceptions/remove", adminwire.Answer(s.RemoveException))
+	mux.HandleFunc("POST /scan/tags/list", adminwire.Answer(s.TagRules))
+	mux.HandleFunc("POST /scan/tags/set", adminwire.Answer(s.SetTagRule))
+	mux.HandleFunc("POST /scan/tags/delete", adminwire.Answer(s.DeleteTagRule))
 }
