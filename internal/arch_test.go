@@ -29,7 +29,7 @@ var order = []string{
 	"secret",
 	"layer",
 	"image",
-	"lifecycle", "template", "recovery", "scan", "replication", "pullthrough", "signing", "catalog",
+	"lifecycle", "template", "recovery", "scan", "replication", "pullthrough", "signing", "catalog", "usage",
 }
 
 // lastGroup never import each other, so that each can be understood, changed and

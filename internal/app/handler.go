@@ -137,7 +137,8 @@ func (a *App) resolve(r *http.Request) (reg name.Registry, base string, ok bool)
 		return name.Registry{Account: h.Account, Region: h.Region}, base, a.registries.Enabled(h.Region)
 	case name.HostAny:
 		return name.Registry{Account: a.cfg.Account, Region: a.cfg.Region}, base, true
-	case name.HostECR, name.HostECRPublic, name.HostSTS, name.HostIAM, name.HostPublicRegistry, name.HostGallery, name.HostConsole, name.HostSecretsManager:
+	case name.HostECR, name.HostECRPublic, name.HostSTS, name.HostIAM, name.HostPublicRegistry, name.HostGallery, name.HostConsole, name.HostSecretsManager,
+		name.HostEvents, name.HostCloudTrail, name.HostCloudWatch, name.HostServiceQuotas:
 		return name.Registry{}, "", false
 	}
 	return name.Registry{}, "", false

@@ -28,7 +28,8 @@ func (a addresses) registry(reached string) string {
 		if _, port, err := net.SplitHostPort(a.listener()); err == nil {
 			return net.JoinHostPort(hostname(reached), port)
 		}
-	case name.HostRegistry, name.HostECR, name.HostECRPublic, name.HostSTS, name.HostIAM, name.HostGallery, name.HostConsole, name.HostSecretsManager:
+	case name.HostRegistry, name.HostECR, name.HostECRPublic, name.HostSTS, name.HostIAM, name.HostGallery, name.HostConsole, name.HostSecretsManager,
+		name.HostEvents, name.HostCloudTrail, name.HostCloudWatch, name.HostServiceQuotas:
 	}
 	return withPort(a.hosts.PublicRegistryHost(), reached)
 }
@@ -40,7 +41,8 @@ func (a addresses) gallery(scheme, reached string) string {
 		return scheme + "://" + reached
 	case name.HostAny:
 		return scheme + "://" + reached + Prefix
-	case name.HostRegistry, name.HostECR, name.HostECRPublic, name.HostSTS, name.HostIAM, name.HostPublicRegistry, name.HostConsole, name.HostSecretsManager:
+	case name.HostRegistry, name.HostECR, name.HostECRPublic, name.HostSTS, name.HostIAM, name.HostPublicRegistry, name.HostConsole, name.HostSecretsManager,
+		name.HostEvents, name.HostCloudTrail, name.HostCloudWatch, name.HostServiceQuotas:
 	}
 	return scheme + "://" + withPort(a.hosts.GalleryHost(), reached)
 }

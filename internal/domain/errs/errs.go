@@ -103,6 +103,19 @@ const (
 	RegistryNotFound        // no public registry has the account or alias
 	CatalogDataNotFound     // nothing was said of a public repository yet
 	RegionUnsupported       // public registries are not in the region
+	EventResourceNotFound   // EventBridge: no such rule, bus or target
+	EventPatternInvalid     // an event pattern that is none
+	TrailNotFound           // CloudTrail: no trail has the name
+	TrailExists             // CloudTrail: its name is taken
+	TrailNameInvalid
+	TrailBucketMissing      // no bucket of the name can be written to
+	TrailHomeRegion         // a trail is changed in its home region only
+	LookupAttributesInvalid // attributes that the trail cannot be searched by
+	TimeRangeInvalid        // an end before its start
+	PageSizeInvalid         // CloudTrail: more or fewer results than a page has
+	ParameterConflict       // parameters that exclude each other
+	QuotaNotFound           // no such service, quota or request for more of one
+	QuotaRequestOpen        // more of the quota is asked for already
 	Throttled
 	StorageFull
 	Unavailable // draining, or a dependency is away

@@ -38,6 +38,8 @@ const (
 	FindingChanged Kind = "FindingChanged"
 	// ScanFrequencyChanged: repositories are scanned otherwise under enhanced scanning.
 	ScanFrequencyChanged Kind = "ScanFrequencyChanged"
+	// ImagePulled: an image was pulled, once or often; only where operators ask for it.
+	ImagePulled Kind = "ImagePulled"
 )
 
 // Event is one fact about a registry.
@@ -128,6 +130,16 @@ type FrequencyChange struct {
 	Repository name.Repository `json:"repository"`
 	Now        string          `json:"now"`
 	Before     string          `json:"before"`
+}
+
+// PullDetail is the detail of ImagePulled.
+type PullDetail struct {
+	Repository name.Repository `json:"repository"`
+	Digest     name.Digest     `json:"digest"`
+	Tag        name.Tag        `json:"tag,omitempty"`
+	// Count is how many pulls the event stands for, Since when the first of them was.
+	Count int64     `json:"count"`
+	Since time.Time `json:"since"`
 }
 
 // StorageClassDetail is the detail of StorageClassChanged.

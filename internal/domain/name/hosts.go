@@ -23,6 +23,10 @@ const (
 	HostGallery
 	HostConsole
 	HostSecretsManager
+	HostEvents
+	HostCloudTrail
+	HostCloudWatch
+	HostServiceQuotas
 )
 
 // Host is a host name taken apart.
@@ -95,6 +99,14 @@ func forms() []form {
 		{both, "iam-fips.<region>", HostIAM},
 		{both, "secretsmanager.<region>", HostSecretsManager},
 		{both, "secretsmanager-fips.<region>", HostSecretsManager},
+		{both, "events.<region>", HostEvents},
+		{both, "events-fips.<region>", HostEvents},
+		{both, "cloudtrail.<region>", HostCloudTrail},
+		{both, "cloudtrail-fips.<region>", HostCloudTrail},
+		{both, "monitoring.<region>", HostCloudWatch},
+		{both, "monitoring-fips.<region>", HostCloudWatch},
+		{both, "servicequotas.<region>", HostServiceQuotas},
+		{both, "servicequotas-fips.<region>", HostServiceQuotas},
 		{base, "console", HostConsole},
 		{base, "console.<region>", HostConsole},
 		{public, "public", HostPublicRegistry},

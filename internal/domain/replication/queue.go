@@ -85,7 +85,7 @@ func (s *Service) Subscribe(ctx context.Context, tx *sqldb.Tx, e event.Event) er
 	case event.ImageDeleted:
 		return s.deleted(ctx, tx, e.Registry, e.Detail.(event.ImageDetail))
 	case event.PolicyExecuted, event.PolicyPreviewed, event.ImageReplicated, event.ImagePulledThrough,
-		event.ImageScanned, event.ImageScanInitial, event.FindingChanged, event.ScanFrequencyChanged:
+		event.ImageScanned, event.ImageScanInitial, event.FindingChanged, event.ScanFrequencyChanged, event.ImagePulled:
 	default:
 	}
 	return nil

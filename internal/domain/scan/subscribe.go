@@ -41,7 +41,7 @@ func (s *Service) Subscribe(ctx context.Context, tx *sqldb.Tx, e event.Event) er
 			string(e.Registry.Account), string(e.Registry.Region), string(d.Repository), string(d.Digest))
 		return err
 	case event.ImageDeleted, event.PolicyExecuted, event.PolicyPreviewed, event.ImageReplicated, event.ImagePulledThrough,
-		event.ImageScanned, event.ImageScanInitial, event.FindingChanged, event.ScanFrequencyChanged:
+		event.ImageScanned, event.ImageScanInitial, event.FindingChanged, event.ScanFrequencyChanged, event.ImagePulled:
 	default:
 	}
 	return nil

@@ -153,7 +153,8 @@ func Of(err error, at path.Kind, quirks bool, requestID string) Problem {
 		return p
 	case errs.UpstreamImageFailed, errs.UpstreamLayerFailed, errs.UpstreamReferrersFailed, errs.SecretNotFound, errs.SecretInaccessible, errs.SecretUndecryptable:
 		return as(http.StatusBadGateway, Unavailable) // a pull through the cache
-	case errs.CatalogDataNotFound, errs.RegionUnsupported, errs.ScanNotFound, errs.ImageTypeUnsupported, errs.ImageArchived, errs.BackfillNotFound, errs.BackfillInProgress, errs.BackfillStatusInvalid, errs.PullThroughRuleNotFound, errs.PullThroughRuleExists,
+	case errs.EventResourceNotFound, errs.EventPatternInvalid, errs.TrailNotFound, errs.TrailExists, errs.TrailNameInvalid, errs.TrailBucketMissing, errs.TrailHomeRegion, errs.LookupAttributesInvalid, errs.TimeRangeInvalid, errs.PageSizeInvalid, errs.ParameterConflict, errs.QuotaNotFound, errs.QuotaRequestOpen,
+		errs.CatalogDataNotFound, errs.RegionUnsupported, errs.ScanNotFound, errs.ImageTypeUnsupported, errs.ImageArchived, errs.BackfillNotFound, errs.BackfillInProgress, errs.BackfillStatusInvalid, errs.PullThroughRuleNotFound, errs.PullThroughRuleExists,
 		errs.UpstreamUnsupported, errs.SecretMissing, errs.SecretExists, errs.SecretInvalid,
 		errs.LifecyclePolicyNotFound, errs.LifecyclePreviewNotFound, errs.LifecyclePreviewInProgress, errs.TemplateNotFound, errs.TemplateExists,
 		errs.ExclusionNotFound, errs.ExclusionExists, errs.StorageClassRefused, errs.DeletionProtected,

@@ -230,6 +230,32 @@ func word(c errs.Code) string {
 		return "catalog-data-not-found"
 	case errs.RegionUnsupported:
 		return "region-unsupported"
+	case errs.EventResourceNotFound:
+		return "event-resource-not-found"
+	case errs.EventPatternInvalid:
+		return "event-pattern-invalid"
+	case errs.TrailNotFound:
+		return "trail-not-found"
+	case errs.TrailExists:
+		return "trail-exists"
+	case errs.TrailNameInvalid:
+		return "trail-name-invalid"
+	case errs.TrailBucketMissing:
+		return "trail-bucket-missing"
+	case errs.TrailHomeRegion:
+		return "trail-home-region"
+	case errs.LookupAttributesInvalid:
+		return "lookup-attributes-invalid"
+	case errs.TimeRangeInvalid:
+		return "time-range-invalid"
+	case errs.PageSizeInvalid:
+		return "page-size-invalid"
+	case errs.ParameterConflict:
+		return "parameter-conflict"
+	case errs.QuotaNotFound:
+		return "quota-not-found"
+	case errs.QuotaRequestOpen:
+		return "quota-request-open"
 	case errs.Throttled:
 		return "throttled"
 	case errs.StorageFull:

@@ -30,7 +30,7 @@ func (s *Service) Subscribe(ctx context.Context, tx *sqldb.Tx, e event.Event) er
 	switch e.Kind {
 	case event.ImagePushed, event.ImageDeleted:
 	case event.StorageClassChanged, event.PolicyExecuted, event.PolicyPreviewed, event.ImageReplicated, event.ImagePulledThrough,
-		event.ImageScanned, event.ImageScanInitial, event.FindingChanged, event.ScanFrequencyChanged:
+		event.ImageScanned, event.ImageScanInitial, event.FindingChanged, event.ScanFrequencyChanged, event.ImagePulled:
 		return nil
 	default:
 		return nil

@@ -34,7 +34,8 @@ func ErrorOf(code errs.Code) (kind string, status, page int) {
 		errs.BackfillNotFound, errs.BackfillInProgress, errs.BackfillStatusInvalid, errs.PullThroughRuleNotFound, errs.PullThroughRuleExists,
 		errs.UpstreamUnsupported, errs.UpstreamImageFailed, errs.UpstreamLayerFailed, errs.UpstreamReferrersFailed, errs.SecretNotFound,
 		errs.SecretInaccessible, errs.SecretUndecryptable, errs.SecretMissing, errs.SecretExists, errs.SecretInvalid, errs.ScanNotFound,
-		errs.ImageTypeUnsupported, errs.ImageArchived, errs.PullBlocked, errs.RegionUnsupported, errs.StorageFull:
+		errs.ImageTypeUnsupported, errs.ImageArchived, errs.PullBlocked, errs.RegionUnsupported, errs.StorageFull,
+		errs.EventResourceNotFound, errs.EventPatternInvalid, errs.TrailNotFound, errs.TrailExists, errs.TrailNameInvalid, errs.TrailBucketMissing, errs.TrailHomeRegion, errs.LookupAttributesInvalid, errs.TimeRangeInvalid, errs.PageSizeInvalid, errs.ParameterConflict, errs.QuotaNotFound, errs.QuotaRequestOpen:
 		return "ServerException", http.StatusInternalServerError, http.StatusInternalServerError
 	}
 	return "ServerException", http.StatusInternalServerError, http.StatusInternalServerError
