@@ -53,6 +53,7 @@ debian=(
 	"nginx-light /usr/sbin/nginx"
 	"pgbouncer /usr/sbin/pgbouncer"
 	"docker-registry /usr/bin/docker-registry"
+	"nats-server /usr/sbin/nats-server"
 	"busybox-static /bin/busybox"
 	"curl /usr/bin/curl"
 	"chromium /usr/lib/chromium/chromium"

@@ -20,6 +20,7 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/migrate"
 	"github.com/berth-registry/berth/cmd/berth/peer"
 	"github.com/berth-registry/berth/cmd/berth/public"
+	"github.com/berth-registry/berth/cmd/berth/quotas"
 	"github.com/berth-registry/berth/cmd/berth/replication"
 	"github.com/berth-registry/berth/cmd/berth/repository"
 	"github.com/berth-registry/berth/cmd/berth/scan"
@@ -43,7 +44,7 @@ type commands struct {
 	Public       public.Command      `cmd:"" help:"Decide about the aliases of public registries, and verify publishers."`
 	SBOM         scan.SBOM           `cmd:"" name:"sbom" help:"Write the bill of materials of an image."`
 	VulnDB       vulndb.Command      `cmd:"" name:"vulndb" help:"Show, fetch or import the database of vulnerabilities that images are matched with."`
-	Quota        quotaCommand        `cmd:"" help:"List the quotas of an account, or set them for an account or a repository."`
+	Quota        quotas.Command      `cmd:"" help:"List the quotas of an account, set them, or decide about requests for more."`
 	Explain      explainCommand      `cmd:"" help:"Say who may do what, and why; exit status 3 when denied."`
 	Lifecycle    lifecycleCommand    `cmd:"" help:"Try out lifecycle policies."`
 	Healthcheck  healthcheck.Command `cmd:"" help:"Ask a server whether it takes requests; exit status 1 when it does not."`
@@ -86,7 +87,7 @@ func newParser(ctx context.Context, out io.Writer) (*kong.Kong, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(out, (*io.Writer)(nil)),
-		kong.Bind(repository.Admin(admin), peer.Admin(admin), scan.Admin(admin), public.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
+		kong.Bind(repository.Admin(admin), peer.Admin(admin), scan.Admin(admin), public.Admin(admin), quotas.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
 	)
 }
 

@@ -43,6 +43,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/principal/provider"
 	"github.com/berth-registry/berth/internal/domain/principal/session"
 	"github.com/berth-registry/berth/internal/domain/quota"
+	"github.com/berth-registry/berth/internal/domain/quota/increase"
 	"github.com/berth-registry/berth/internal/domain/recovery"
 	"github.com/berth-registry/berth/internal/domain/registry"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -83,6 +84,7 @@ type App struct {
 	queue    *jobs.Queue
 	trail    *audit.Trail
 	quotas   *quota.Service
+	desk     *increase.Desk
 
 	principals    *principal.Service
 	registries    *registry.Service
@@ -180,8 +182,9 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{
 		DrainTimeout: time.Duration(a.cfg.DrainTimeout), Lease: jobLease, Alone: !a.cfg.Database.Postgres(), Around: a.observe.Job,
 	})
-	a.trail = audit.NewTrail(a.durable, a.log)
+	a.trail = audit.NewTrail(a.durable, a.log, audit.Options{})
 	a.quotas = a.buildQuotas()
+	a.desk = increase.New(increase.Config{DB: a.durable, Clock: a.clk, Quotas: a.quotas})
 	if a.principals, err = principal.New(a.durable, a.keys, a.clk); err != nil {
 		return err
 	}

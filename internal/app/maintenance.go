@@ -11,6 +11,9 @@ import (
 const (
 	jobAuditExpire    = "audit.expire"
 	auditExpirePeriod = time.Hour
+	// Records from before records could be found are made findable, once.
+	jobAuditBackfill    = "audit.backfill"
+	auditBackfillPeriod = time.Hour
 )
 
 // maintain registers the periodic jobs that no feature registers itself.
@@ -23,4 +26,12 @@ func (a *App) maintain() {
 		return err
 	}})
 	a.queue.Every(jobAuditExpire, auditExpirePeriod)
+	a.queue.Handle(jobAuditBackfill, jobs.Handler{Timeout: time.Hour, Workers: 1, Run: func(ctx context.Context, _ jobs.Task) error {
+		found, err := a.trail.Backfill(ctx)
+		if found > 0 {
+			a.log.Info("audit records from before the upgrade can be found", "records", found)
+		}
+		return err
+	}})
+	a.queue.Every(jobAuditBackfill, auditBackfillPeriod)
 }

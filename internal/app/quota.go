@@ -8,6 +8,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/ecr"
 	"github.com/berth-registry/berth/internal/api/ecrpublic"
+	"github.com/berth-registry/berth/internal/app/adminwire"
 	"github.com/berth-registry/berth/internal/app/publishing"
 	"github.com/berth-registry/berth/internal/app/quotaadmin"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -56,6 +57,9 @@ func (a *App) quotaRoutes(mux *http.ServeMux) {
 		return s.Of(r.Context(), name.AccountID(q.Get("account")), name.Repository(q.Get("repository")))
 	}))
 	mux.HandleFunc("POST /quotas", adminJSON(withBody(s.Change)))
+	desk := quotaadmin.Desk{Requests: a.desk}
+	mux.HandleFunc("POST /quotas/requests", adminwire.Answer(desk.List))
+	mux.HandleFunc("POST /quotas/requests/decide", adminwire.Answer(desk.Decide))
 }
 
 // limitable are the actions whose rates can be set for an account.

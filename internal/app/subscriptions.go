@@ -50,9 +50,29 @@ func (a *App) recordServiceEvent(ctx context.Context, tx *sqldb.Tx, e event.Even
 		record.Details = map[string]any{
 			"repositoryName": d.Repository, "imageDigest": d.Digest, "targetStorageClass": d.Target, "result": "SUCCESS", "imageStatus": image.Active.String(),
 		}
-	case event.ImagePushed, event.ImageDeleted:
-		return nil
-	default:
+	case event.ImageReplicated:
+		// CloudTrail has no record of these two. The names and members are made as those
+		// of ImageActivationEvent, out of what EventBridge is told.
+		d := e.Detail.(event.ReplicationDetail)
+		record.EventName, record.Repository = "ImageReplicationEvent", e.Registry.RepositoryARN(d.Repository)
+		details := map[string]any{
+			"repositoryName": d.Repository, "imageDigest": d.Digest, "sourceRegistryId": d.Source.Account, "sourceRegion": d.Source.Region,
+			"destinationRegistryId": d.Destination.Account, "destinationRegion": d.Destination.Region, "result": d.Result,
+		}
+		if d.Tag != "" {
+			details["imageTag"] = d.Tag
+		}
+		if d.FailureCode != "" {
+			details["failureCode"] = d.FailureCode
+		}
+		record.Details = details
+	case event.ImageScanned, event.ImageScanInitial:
+		d := e.Detail.(event.ScanDetail)
+		record.EventName, record.Repository, record.ReadOnly = "ImageScanEvent", e.Registry.RepositoryARN(d.Repository), true
+		record.Details = map[string]any{
+			"repositoryName": d.Repository, "imageDigest": d.Digest, "imageTags": d.Tags, "scanStatus": d.Status, "findingSeverityCounts": d.Counts,
+		}
+	default: // pushes, deletions and pulls are calls; findings and settings are told elsewhere
 		return nil
 	}
 	return a.trail.ServiceEventTx(ctx, tx, record)

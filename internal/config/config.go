@@ -98,6 +98,10 @@ type Config struct {
 	// LifecycleDelay is how long after a change of its images, or of the policy
 	// itself, a repository's lifecycle policy runs.
 	LifecycleDelay Duration `yaml:"lifecycle_delay"`
+	// Events, Audit and Usage say what the deployment tells others.
+	Events Events `yaml:"events"`
+	Audit  Audit  `yaml:"audit"`
+	Usage  Usage  `yaml:"usage"`
 	// AuditRetention is how long audit records are kept.
 	AuditRetention Duration `yaml:"audit_retention"`
 	Log            Log      `yaml:"log"`
@@ -257,6 +261,8 @@ func Default() Config {
 		Replication:    Replication{Workers: 4, GiveUp: Duration(24 * time.Hour)},
 		PullThrough:    PullThrough{Refresh: Duration(24 * time.Hour)},
 		Scanning:       defaultScanning(),
+		Events:         defaultEvents(),
+		Audit:          defaultAudit(),
 		AuditRetention: Duration(90 * 24 * time.Hour),
 		Log:            Log{Level: "info", Format: "text", Requests: "errors"},
 		Tracing:        Tracing{Sample: 0.01},
@@ -467,6 +473,7 @@ func (c *Config) Validate() error {
 	if c.Limits.MinPartBytes > c.Limits.MaxPartBytes {
 		say("limits.min_part_bytes: is larger than limits.max_part_bytes")
 	}
+	c.validateTelling(say)
 	for what, d := range map[string]Duration{"drain_timeout": c.DrainTimeout, "layer_grace": c.LayerGrace, "upload_life": c.UploadLife, "lifecycle_delay": c.LifecycleDelay, "audit_retention": c.AuditRetention} {
 		if d <= 0 {
 			say("%s: has to be longer than nothing", what)

@@ -124,7 +124,14 @@ func (g *generator) valueChecks(v value) (string, error) {
 			return "", err
 		}
 		b.WriteString(elements)
-	case "float", "double", "boolean", "timestamp":
+	case "float", "double":
+		if s.Min != "" {
+			call("LeastOf", v.expr, s.Min.String())
+		}
+		if s.Max != "" {
+			call("MostOf", v.expr, s.Max.String())
+		}
+	case "boolean", "timestamp":
 		if s.Min != "" || s.Max != "" || s.Pattern != "" {
 			return "", fmt.Errorf("limits on the %s %s are not supported", s.Type, v.shape)
 		}
@@ -135,16 +142,7 @@ func (g *generator) valueChecks(v value) (string, error) {
 // elementChecks returns the loop that checks the elements of a list.
 func (g *generator) elementChecks(s *shapeDef, v value) (string, error) {
 	if s.Type == "map" {
-		for _, r := range []*ref{s.Key, s.Value} {
-			checks, err := g.valueChecks(value{shape: r.Shape, expr: "x", check: "c", depth: v.depth + 1})
-			if err == nil && checks != "" {
-				err = fmt.Errorf("limits inside of the map at %s are not supported", v.member)
-			}
-			if err != nil {
-				return "", err
-			}
-		}
-		return "", nil
+		return g.mapChecks(s, v)
 	}
 	if s.Type != "list" {
 		return "", nil
@@ -168,6 +166,24 @@ func (g *generator) elementChecks(s *shapeDef, v value) (string, error) {
 		}
 	}
 	return fmt.Sprintf("for %s := range %s {\n%s}\n", index, v.expr, checks), nil
+}
+
+// mapChecks returns the loop that checks the keys and values of a map, in the order of
+// its keys.
+func (g *generator) mapChecks(s *shapeDef, v value) (string, error) {
+	key, element := fmt.Sprintf("k%d", v.depth), fmt.Sprintf("v%d", v.depth)
+	keys, err := g.valueChecks(value{shape: s.Key.Shape, expr: key, member: v.member, check: v.check + ".Key()", depth: v.depth + 1})
+	if err != nil {
+		return "", err
+	}
+	values, err := g.valueChecks(value{shape: s.Value.Shape, expr: element, member: v.member, check: v.check + ".Value()", depth: v.depth + 1})
+	if err != nil || keys+values == "" {
+		return "", err
+	}
+	if values != "" {
+		values = fmt.Sprintf("%s := %s[%s]\n", element, v.expr, key) + values
+	}
+	return fmt.Sprintf("for _, %s := range shape.Keys(%s) {\n%s%s}\n", key, v.expr, keys, values), nil
 }
 
 // limits returns the length limits of a shape, -1 where there is none.
@@ -245,6 +261,8 @@ func lookaheads() map[string]string {
 		// An account alias: no hyphen is followed by another one. The model's
 		// bounds on the middle part repeat the length limits of the shape.
 		`^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$`: `[a-z0-9](-?[a-z0-9])+`,
+		// Part of a path: something other than blanks.
+		`^(?!\s*$).+`: `\s*[^\s].*`,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"go/format"
 	"net/http"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -22,8 +23,9 @@ func Generate(src Source, pkg string, operations []string, names bool) ([]byte, 
 	}
 	g := &generator{model: m, names: map[string]string{}, patterns: map[string]string{}}
 	switch m.Metadata.Protocol {
-	case "json", "query":
-		g.query = m.Metadata.Protocol == "query"
+	case "json", "query", "smithy-rpc-v2-cbor":
+		// A service that once spoke Query has kept its words.
+		g.query = m.Metadata.Protocol == "query" || m.Metadata.QueryCompatible != nil
 	default:
 		return nil, fmt.Errorf("%s: the protocol %q is not supported", src.Name, m.Metadata.Protocol)
 	}
@@ -158,6 +160,9 @@ func (g *generator) writeNames() {
 			}
 		}
 		g.printf("\t\t{Name: %q, Status: %d", code, status)
+		if m := g.model.Metadata; m.QueryCompatible != nil && code != name {
+			g.printf(", Shape: %q", name)
+		}
 		if members != nil {
 			g.printf(", Members: []string{%s}", strings.Join(members, ", "))
 		}
@@ -182,14 +187,18 @@ func (g *generator) writeOperation(name string, op operation) error {
 	if err := g.writeCheck(name+"Input", in); err != nil {
 		return err
 	}
-	outcome := "JSON"
-	if g.query {
-		outcome = "Query"
+	outcome := "Query"
+	if slices.Contains(ecrForm, g.model.Metadata.ServiceID) {
+		outcome = "JSON"
 	}
 	g.printf("// Validate holds the input against the limits of the service model.\n")
 	g.printf("func (in *%sInput) Validate() error {\n\tvar c shape.Check\n\tin.check(&c)\n\treturn c.%s()\n}\n\n", name, outcome)
 	return g.writeStructure(name+"Output", "what "+name+" answers", out)
 }
+
+// ecrForm are the services that refuse an input with its first failure in the form of
+// ECR, instead of all of them in that which AWS's services have in common.
+var ecrForm = []string{"ECR", "ECR PUBLIC", "Secrets Manager"}
 
 func (g *generator) writeStructure(goName, what string, s *shapeDef) error {
 	if err := g.claim(goName, "the structure "+goName); err != nil {

@@ -166,7 +166,6 @@ func TestGenerateRefuses(t *testing.T) {
 		{"an unknown type", head + `"A":{"type":"document"}}}`, "unsupported type document"},
 		{"a pattern that cannot be translated", head + `"A":{"type":"string","pattern":"a(?=b)"}}}`, "add its translation to lookaheads"},
 		{"limits on a flag", head + `"A":{"type":"boolean","min":1}}}`, "limits on the boolean A are not supported"},
-		{"limits inside of a map", head + `"A":{"type":"map","key":{"shape":"K"},"value":{"shape":"V"}},"K":{"type":"string","max":1},"V":{"type":"string"}}}`, "limits inside of the map at a are not supported"},
 		{"a limit that is no integer", head + `"A":{"type":"string","max":1.5}}}`, "invalid syntax"},
 		{"two names that are one", head + `"A":{"type":"structure","members":{"b":{"shape":"S"},"B":{"shape":"S"}}},"S":{"type":"string"}}}`, "two members for the field B"},
 		{"two types that are one", head + `"A":{"type":"structure","members":{"b":{"shape":"a"}}},"a":{"type":"string","enum":["X"]}}}`, "would both be named A"},

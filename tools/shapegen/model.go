@@ -18,6 +18,9 @@ type model struct {
 	Metadata struct {
 		Protocol  string `json:"protocol"`
 		ServiceID string `json:"serviceId"`
+		// QueryCompatible is there for a service that once spoke the Query protocol: its
+		// errors have a code for that protocol besides their names.
+		QueryCompatible *struct{} `json:"awsQueryCompatible"`
 	} `json:"metadata"`
 	Operations map[string]operation `json:"operations"`
 	Shapes     map[string]*shapeDef `json:"shapes"`

@@ -51,8 +51,12 @@ type Pipeline struct {
 // service is a Service with its rows by name.
 type service struct {
 	Service
-	rows  map[string]Operation
-	known map[string]bool
+	// spoken are Protocols, with Protocol in its place.
+	spoken Protocols
+	rows   map[string]Operation
+	known  map[string]bool
+	// shapes holds, by error name, the error's name in the model where that differs.
+	shapes map[string]string
 	// details holds, by error name, the members that the error has besides the
 	// message.
 	details map[string][]string
@@ -98,13 +102,14 @@ func prefixed(prefix string, names []string) []string {
 }
 
 func newService(s Service) (*service, error) {
-	if s.Name == "" || s.EventSource == "" || s.Protocol == nil || len(s.SigningNames) == 0 || s.Errors == nil {
-		return nil, errors.New("needs a Name, an EventSource, a Protocol, SigningNames and Errors")
+	if s.Name == "" || s.EventSource == "" || len(s.SigningNames) == 0 || s.Errors == nil {
+		return nil, errors.New("needs a Name, an EventSource, SigningNames and Errors")
 	}
-	if (s.TargetPrefix == "") == (s.Version == "") {
-		return nil, errors.New("needs a TargetPrefix (JSON) or a Version (Query), and not both")
+	spoken, err := protocolsOf(s)
+	if err != nil {
+		return nil, err
 	}
-	out := &service{Service: s, rows: map[string]Operation{}, known: map[string]bool{}, details: map[string][]string{}}
+	out := &service{Service: s, spoken: spoken, rows: map[string]Operation{}, known: map[string]bool{}, details: map[string][]string{}, shapes: map[string]string{}}
 	for _, known := range s.Known {
 		out.known[known] = true
 	}
@@ -138,8 +143,36 @@ func newService(s Service) (*service, error) {
 	}
 	for _, e := range s.ErrorShapes {
 		out.details[e.Name] = e.Members
+		if e.Shape != "" {
+			out.shapes[e.Name] = e.Shape
+		}
 	}
 	return out, checkErrors(s)
+}
+
+// protocolsOf holds the service's protocols against what they are called by.
+func protocolsOf(s Service) (Protocols, error) {
+	spoken := s.Protocols
+	if s.Protocol != nil {
+		switch {
+		case spoken != Protocols{}:
+			return spoken, errors.New("needs a Protocol or Protocols, and not both")
+		case (s.TargetPrefix == "") == (s.Version == ""):
+			return spoken, errors.New("needs a TargetPrefix (JSON) or a Version (Query), and not both")
+		case s.Version != "":
+			return Protocols{Query: s.Protocol}, nil
+		}
+		return Protocols{JSON11: s.Protocol}, nil
+	}
+	switch {
+	case spoken == Protocols{}:
+		return spoken, errors.New("needs a Protocol or Protocols")
+	case spoken.targeted() != (s.TargetPrefix != ""):
+		return spoken, errors.New("needs a TargetPrefix for JSON and CBOR, and for these only")
+	case (spoken.Query != nil) != (s.Version != ""):
+		return spoken, errors.New("needs a Version for Query, and for Query only")
+	}
+	return spoken, nil
 }
 
 func checkRow(op Operation, s *service) error {

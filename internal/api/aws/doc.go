@@ -6,7 +6,7 @@
 //
 // It owns what an operation is (Operation, Call, Service), how several services
 // share one listener, and the compatibility page. It does not own the bytes of
-// the two protocols (json11, query), the signature (sigv4), the generated shapes
+// the protocols (json11, query, rpccbor), the signature (sigv4), the generated shapes
 // (each service's shapes_gen.go, on top of shape), the operations and their
 // error names (internal/api/ecr and its siblings), nor who may do what
 // (internal/domain/authz).

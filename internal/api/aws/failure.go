@@ -40,8 +40,39 @@ func (x *exchange) wireError(err error) WireError {
 		e.Message = "The request could not be completed because of a fault of the service. " +
 			"Try again; if it goes on, give the administrator the request id " + x.call.RequestID + "."
 	}
+	if s := x.route.service; s != nil {
+		e.Shape = s.shapes[e.Name]
+		if e.Shape != "" && slices.Contains(s.details[e.Name], "Message") { // which is "message" in most models
+			if e.Detail == nil {
+				e.Detail = map[string]any{}
+			}
+			e.Detail["Message"] = e.Message
+		}
+	}
 	x.log(err, e)
 	return e
+}
+
+// queryError gives a client of a service that was one of the Query protocol the code
+// that its programs know, where it asks for that.
+func (x *exchange) queryError(h http.Header, err error, e WireError) {
+	s := x.route.service
+	if s == nil || s.spoken.Query == nil || x.route.query || x.r.Header.Get("X-Amzn-Query-Mode") != "true" {
+		return
+	}
+	code, party := e.Name, "Sender"
+	var fault *Fault
+	var refusal *sigv4.Error
+	switch {
+	case errors.As(err, &fault):
+		code, _ = s.spoken.Query.Fault(fault.Kind)
+	case errors.As(err, &refusal):
+		code, _ = s.spoken.Query.AuthFault(refusal.Kind)
+	}
+	if e.Status >= http.StatusInternalServerError {
+		party = "Receiver"
+	}
+	h.Set("X-Amzn-Query-Error", code+";"+party)
 }
 
 // fault names a fault in the words of the route's protocol.

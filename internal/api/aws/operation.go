@@ -101,12 +101,17 @@ type Service struct {
 	// CloudTrail's samples for private registries.
 	RecordedTimes string
 	// TargetPrefix is what stands before the operation in X-Amz-Target, without
-	// the dot. It is empty for a service of the Query protocol.
+	// the dot, and in the path of a CBOR call. It is empty for a service of the
+	// Query protocol alone.
 	TargetPrefix string
 	// Version is the API version that a Query service's requests name:
-	// "2011-06-15". It is empty for a JSON service.
-	Version  string
-	Protocol Protocol
+	// "2011-06-15". It is empty for a service that does not speak Query.
+	Version string
+	// Protocol is JSON 1.1 for a service with a TargetPrefix, Query for one with a
+	// Version. Protocols stands in its place for a service that speaks others, or
+	// several.
+	Protocol  Protocol
+	Protocols Protocols
 	// SigningNames are the service names that a signature may be made for; the
 	// first one stands in error messages.
 	SigningNames []string

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -55,6 +56,7 @@ func (p *Pipeline) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		failed = x.wireError(err)
 		status, doc = failed.Status, x.route.encodeError(failed)
+		x.queryError(w.Header(), err, failed)
 	}
 	// The record comes before the answer, so that nobody acts on an answer
 	// that the trail does not have.
@@ -64,7 +66,7 @@ func (p *Pipeline) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set(authorizationMessage, encoded)
 		}
 	}
-	x.observe(w, status, failed.Name, err)
+	x.observe(w, status, failed.Name, out, err)
 	write(w, x.call.RequestID, status, doc)
 }
 
@@ -87,6 +89,7 @@ func write(w http.ResponseWriter, requestID string, status int, doc Document) {
 	h.Set("x-amzn-RequestId", requestID)
 	h.Set("Content-Type", doc.ContentType)
 	h.Set("Content-Length", strconv.Itoa(len(doc.Body)))
+	maps.Copy(h, doc.Header)
 	w.WriteHeader(status)
 	_, _ = w.Write(doc.Body) // a client that went away cannot be told so
 }

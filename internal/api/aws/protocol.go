@@ -10,7 +10,26 @@ import (
 	"github.com/berth-registry/berth/internal/domain/audit"
 )
 
-// Protocol is how a service's bytes look: json11.Protocol or query.Protocol.
+// Protocols are the protocols that one service speaks; nil for those that it does
+// not. A service that speaks Query and another one is what AWS calls compatible with
+// Query: its errors have a name of the model in the other protocols, and the code of
+// Query in a header for clients that ask for that.
+type Protocols struct {
+	// JSON10 and JSON11 are called by X-Amz-Target and the content type
+	// application/x-amz-json-1.0 or -1.1.
+	JSON10, JSON11 Protocol
+	// Query is called by a form.
+	Query Protocol
+	// CBOR is Smithy's RPC v2 CBOR, called by the header Smithy-Protocol and the
+	// path /service/<TargetPrefix>/operation/<operation>.
+	CBOR Protocol
+}
+
+// targeted says whether one of the protocols needs a TargetPrefix.
+func (p Protocols) targeted() bool { return p.JSON10 != nil || p.JSON11 != nil || p.CBOR != nil }
+
+// Protocol is how a service's bytes look: json11.Protocol, query.Protocol or
+// rpccbor.Protocol.
 type Protocol interface {
 	// Decode reads the input of an operation. A payload that cannot be read is
 	// a *Fault of the kind Malformed.
@@ -36,11 +55,16 @@ type Payload struct {
 type Document struct {
 	ContentType string
 	Body        []byte
+	// Header are further headers of the answer; nil for none.
+	Header http.Header
 }
 
 // WireError is an error with everything that a client may see.
 type WireError struct {
-	Name      string
+	Name string
+	// Shape is the error's name in the service model where that is another one: in
+	// the protocols of a service that is compatible with Query, other than Query.
+	Shape     string
 	Status    int
 	Message   string // "": the error has none
 	Detail    map[string]any

@@ -3,6 +3,7 @@ package aws
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -42,6 +43,10 @@ func (x *exchange) record(out any, failed WireError) {
 	}
 	if x.call.Origin.SourceIP.IsValid() {
 		e.SourceIP = x.call.Origin.SourceIP.String()
+	}
+	if s := x.r.TLS; s != nil {
+		// CloudTrail's spelling: TLSv1.3.
+		e.TLS = &audit.TLS{Version: strings.ReplaceAll(tls.VersionName(s.Version), " ", "v"), CipherSuite: tls.CipherSuiteName(s.CipherSuite), Host: cut(x.r.Host)}
 	}
 	if x.row.Mutates && failed.Name == "" {
 		e.ResponseElements = recorded(out, times)

@@ -9,9 +9,13 @@ import (
 
 // The content types of requests.
 const (
-	jsonType = "application/x-amz-json-1.1"
-	formType = "application/x-www-form-urlencoded"
+	jsonType   = "application/x-amz-json-1.1"
+	json10Type = "application/x-amz-json-1.0"
+	formType   = "application/x-www-form-urlencoded"
 )
+
+// cborProtocol is the value of Smithy-Protocol in a CBOR call.
+const cborProtocol = "rpc-v2-cbor"
 
 // route is where a request goes: to an operation of a service, in a protocol.
 type route struct {
@@ -25,7 +29,7 @@ type route struct {
 	version string
 }
 
-// routeByHeader finds the route of a JSON call. One of the Query protocol is
+// routeByHeader finds the route of a JSON or CBOR call. One of the Query protocol is
 // only recognized: its operation stands in a form, see routeByForm.
 //
 // Which answer an unroutable request gets was measured on AWS: a JSON call with
@@ -39,24 +43,48 @@ func (p *Pipeline) routeByHeader(r *http.Request) route {
 		prefix, operation, _ := cutLast(target, ".")
 		out := route{operation: operation}
 		for _, s := range p.services {
-			if s.TargetPrefix == "" {
+			if s.spoken.JSON11 == nil {
 				continue
 			}
-			if s.TargetPrefix == prefix {
-				return route{service: s, operation: operation, protocol: s.Protocol}
+			// CloudTrail's prefix is a qualified name, of which some SDKs send the end alone.
+			if s.TargetPrefix == prefix || prefix != "" && strings.HasSuffix(s.TargetPrefix, "."+prefix) {
+				return route{service: s, operation: operation, protocol: s.spoken.JSON11}
 			}
 			if out.protocol == nil {
-				out.protocol = s.Protocol
+				out.protocol = s.spoken.JSON11
 			}
 		}
 		return out
+	case r.Method == http.MethodPost && r.Header.Get("Smithy-Protocol") == cborProtocol:
+		return p.routeByPath(r.URL.Path)
+	case r.Method == http.MethodPost && kind == json10Type:
+		prefix, operation, _ := cutLast(target, ".")
+		for _, s := range p.services {
+			if s.spoken.JSON10 != nil && s.TargetPrefix == prefix {
+				return route{service: s, operation: operation, protocol: s.spoken.JSON10}
+			}
+		}
+		return route{}
 	case target != "":
 		return route{}
 	case r.Method == http.MethodPost && kind == formType, r.Method == http.MethodGet && strings.Contains(r.URL.RawQuery, "Action="):
 		for _, s := range p.services {
 			if s.Version != "" {
-				return route{query: true, protocol: s.Protocol}
+				return route{query: true, protocol: s.spoken.Query}
 			}
+		}
+	}
+	return route{}
+}
+
+// routeByPath finds the route of a CBOR call: /service/<service>/operation/<operation>,
+// with anything in front of it (Smithy RPC v2 CBOR protocol, "Requests").
+func (p *Pipeline) routeByPath(path string) route {
+	before, operation, _ := cutLast(path, "/operation/")
+	_, called, found := cutLast(before, "/service/")
+	for _, s := range p.services {
+		if found && s.spoken.CBOR != nil && s.TargetPrefix == called {
+			return route{service: s, operation: operation, protocol: s.spoken.CBOR}
 		}
 	}
 	return route{}
@@ -93,7 +121,7 @@ func (p *Pipeline) routeByForm(x *exchange) error {
 		}
 		for _, signing := range s.SigningNames {
 			if signing == scope {
-				x.route.service, x.route.protocol = s, s.Protocol
+				x.route.service, x.route.protocol = s, s.spoken.Query
 				return nil
 			}
 		}
@@ -104,7 +132,7 @@ func (p *Pipeline) routeByForm(x *exchange) error {
 	if byAction == nil {
 		return x.route.unknown()
 	}
-	x.route.service, x.route.protocol = byAction, byAction.Protocol
+	x.route.service, x.route.protocol = byAction, byAction.spoken.Query
 	return nil
 }
 

@@ -69,7 +69,7 @@ func (a *API) getBlob(ctx context.Context, c *call) (response, error) {
 	}
 	if address, ok := a.c.Layers.Redirect(ctx, c.repository, d); ok {
 		resp := response{status: http.StatusTemporaryRedirect, header: http.Header{"Location": {address}, "Docker-Content-Digest": {string(d)}}}
-		if c.meter != nil { // as if the client will fetch all of it
+		if c.meter != nil || a.c.Observe != nil { // as if the client will fetch all of it
 			l, err := a.c.Layers.Stat(ctx, c.repository, d)
 			if err != nil {
 				return response{}, err

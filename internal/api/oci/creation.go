@@ -54,16 +54,10 @@ func (a *API) createOnPush(ctx context.Context, c *call, notFound error) error {
 func (a *API) recordCreation(ctx context.Context, c *call, r repository.Repository, err error) {
 	e := a.entry(c, "CreateRepository")
 	e.InvokedBy = e.EventSource
-	e.RequestParameters = trail.Marshal(a.c.Log, map[string]any{"registryId": c.registry.Account, "repositoryName": c.repo})
 	if err != nil {
 		p := problem.Of(err, c.Kind, a.c.Quirks, c.requestID)
 		e.ErrorCode, e.ErrorMessage = p.Code, p.Message
-	} else {
-		e.ResponseElements = trail.Marshal(a.c.Log, map[string]any{"repository": map[string]any{
-			"registryId": r.Registry.Account, "repositoryName": r.Name, "repositoryArn": r.ARN().String(), "createdAt": r.CreatedAt.Unix(),
-			"imageTagMutability":      r.Mutability.Setting,
-			"encryptionConfiguration": map[string]any{"encryptionType": r.Encryption.Type},
-		}})
 	}
+	trail.Fill(a.c.Log, &e, map[string]any{"registryId": c.registry.Account, "repositoryName": c.repo}, trail.Created(r, c.base))
 	a.c.Audit.Record(context.WithoutCancel(ctx), e)
 }

@@ -146,6 +146,8 @@ func (a *API) manifest(ctx context.Context, c *call, find func(context.Context, 
 	if ranged {
 		resp.status, resp.body, resp.size = http.StatusPartialContent, img.Manifest[part.First:part.Last+1], part.Length()
 		h.Set("Content-Range", part.ContentRange(size))
+	} else {
+		c.pulled = image.Ref{Digest: img.Digest, Tag: ref.Tag}
 	}
 	return resp, nil
 }
@@ -181,10 +183,10 @@ func (a *API) putManifest(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		p.MediaType = ""
 	}
-	c.params["imageManifestMediaType"] = p.MediaType
 	if p.Manifest, err = a.readManifest(c); err != nil {
 		return response{}, err
 	}
+	c.params["imageManifest"] = string(p.Manifest)
 	img, err := a.put(ctx, c, p, tags)
 	if err != nil {
 		return response{}, err

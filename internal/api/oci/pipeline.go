@@ -173,12 +173,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.Set(token.MessageHeader, encoded)
 		}
 		a.record(ctx, c, the, resp, &p)
-		a.observe(w, c, the, p.Status, p.Code, err)
+		a.observe(w, c, the, 0, p.Status, p.Code, err)
 		a.refuse(w, c, resp, p)
 		return
 	}
 	a.record(ctx, c, the, resp, nil)
-	a.observe(w, c, the, resp.status, "", nil)
+	a.observe(w, c, the, resp.elsewhere, resp.status, "", nil)
 	if !c.body.End(c.hasBody() && resp.content == nil) {
 		h.Set("Connection", "close")
 	}
@@ -372,15 +372,14 @@ func (a *API) record(ctx context.Context, c *call, the row, resp response, p *pr
 		return
 	}
 	e := a.entry(c, the.Name)
-	e.ReadOnly, e.RequestParameters = the.ReadOnly, trail.Marshal(a.c.Log, c.params)
+	e.ReadOnly = the.ReadOnly
 	if resp.event != "" {
 		e.EventName = resp.event
 	}
 	if p != nil {
 		e.ErrorCode, e.ErrorMessage = p.Code, p.Message
-	} else {
-		e.ResponseElements = trail.Marshal(a.c.Log, resp.elements)
 	}
+	trail.Fill(a.c.Log, &e, c.params, resp.elements)
 	a.c.Audit.Record(context.WithoutCancel(ctx), e) // kept also when the client has gone
 }
 

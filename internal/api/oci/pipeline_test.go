@@ -346,10 +346,14 @@ func TestAudit(t *testing.T) {
 	}
 	const base = "/v2/team/one"
 	e := entry(c.do("PUT", base+"/manifests/v1", manifest, "Content-Type", imageType), "PutImage", "", false)
-	if p := members(e.RequestParameters); p["repositoryName"] != "team/one" || p["registryId"] != string(account) || p["imageTag"] != "v1" || p["imageManifest"] != nil {
+	if p := members(e.RequestParameters); p["repositoryName"] != "team/one" || p["registryId"] != string(account) || p["imageTag"] != "v1" || p["imageManifest"] != string(manifest) || len(p) != 4 {
 		t.Errorf("the parameters are %v", p)
 	}
-	if id, _ := members(e.ResponseElements)["image"].(map[string]any)["imageId"].(map[string]any); id["imageDigest"] != digest(manifest) || id["imageTag"] != "v1" {
+	img := members(e.ResponseElements)["image"].(map[string]any)
+	if img["imageManifest"] != string(manifest) || img["registryId"] != string(account) || img["repositoryName"] != "team/one" || len(img) != 4 {
+		t.Errorf("the answer is %v", img)
+	}
+	if id, _ := img["imageId"].(map[string]any); id["imageDigest"] != digest(manifest) || id["imageTag"] != "v1" {
 		t.Errorf("the answer is %s", e.ResponseElements)
 	}
 	e = entry(c.do("GET", base+"/manifests/v1", nil, "Accept", imageType), "BatchGetImage", "", true)

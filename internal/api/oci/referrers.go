@@ -35,6 +35,12 @@ func (a *API) listReferrers(ctx context.Context, c *call) (response, error) {
 		}
 	}
 	types := c.r.URL.Query()[filterArtifactType]
+	if len(types) > 0 {
+		c.params["filter"] = map[string]any{"artifactTypes": types}
+	}
+	if last, ok := c.query("last"); ok {
+		c.params["nextToken"] = last
+	}
 	after, err := paging.Cursor(c.r.URL.Query())
 	if err != nil {
 		return response{}, err

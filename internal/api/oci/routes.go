@@ -13,6 +13,7 @@ import (
 	"github.com/berth-registry/berth/internal/api/oci/path"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
 	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/image"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -36,12 +37,13 @@ type call struct {
 	source name.Repository
 	// alsoAllowed says that the row's MayAlso needs are all granted.
 	alsoAllowed bool
+	// pulled is the manifest of a pull; see observation.Request.
+	pulled image.Ref
 	// cached says that a pull-through rule is for the repository, which then may be
 	// missing yet.
 	cached bool
 	// params are the call's parameters by the ECR API's member names, for
-	// the audit trail: no secrets, no layer bytes, no manifests (which are
-	// sealed at rest).
+	// the audit trail: no secrets, no layer bytes.
 	params map[string]any
 }
 

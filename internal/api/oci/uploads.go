@@ -179,6 +179,9 @@ func (a *API) patchUpload(ctx context.Context, c *call) (response, error) {
 	if first < 0 {
 		first = u.Received - 1
 	}
+	if c.r.ContentLength >= 0 {
+		c.params["partFirstByte"] = u.Received - c.r.ContentLength
+	}
 	status := http.StatusAccepted
 	if a.c.Quirks {
 		status = http.StatusCreated

@@ -7,7 +7,8 @@
 // infra/obs.
 //
 // No label holds what a client can choose: repositories, accounts and principals
-// are in the request log only.
+// are in the request log only, but for what RepositoryPulls adds where operators ask
+// for it.
 package observe
 
 import (
@@ -20,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/berth-registry/berth/internal/domain/authz"
+	"github.com/berth-registry/berth/internal/domain/usage"
 	"github.com/berth-registry/berth/internal/infra/blobstore/measured"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/obs"
@@ -56,6 +58,7 @@ type Observer struct {
 	others    *obs.Cells[int, prometheus.Counter]
 	contents  [contentKinds]contentCells
 	usage     map[string]prometheus.Counter
+	meter     Meter // nil: usage is not counted
 
 	mu        sync.Mutex // guards what is attached
 	databases []database
@@ -95,7 +98,7 @@ func New(c Config) (*Observer, error) {
 		o.contents[kind] = o.newContentCells(content(contentKind(kind)))
 	}
 	o.usage = map[string]prometheus.Counter{}
-	for _, action := range usageActions() {
+	for _, action := range usage.Operations() {
 		o.usage[action] = o.m.usage.WithLabelValues("ECR", action, "API", "None")
 	}
 	o.addSources()
@@ -176,15 +179,6 @@ func newMetrics(r *obs.Registry) metrics {
 // requestBounds are the upper bounds of the histograms of requests, in seconds.
 func requestBounds() []float64 {
 	return []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300}
-}
-
-// usageActions are the actions that AWS counts in AWS/Usage for ECR (user guide,
-// "Amazon ECR usage metrics").
-func usageActions() []string {
-	return []string{
-		"GetAuthorizationToken", "BatchCheckLayerAvailability", "InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload",
-		"PutImage", "BatchGetImage", "GetDownloadUrlForLayer",
-	}
 }
 
 // traced says whether an operation of a blob store gets a span: not the ones of

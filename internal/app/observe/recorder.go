@@ -124,6 +124,7 @@ func (o *Observer) finish(rec *recorder) {
 		rec.status = http.StatusInternalServerError
 	}
 	o.count(rec, took)
+	o.measure(rec)
 	ctx := rec.r.Context()
 	logged := o.requests.Wants(ctx, rec.status)
 	if logged || rec.span != nil {

@@ -1,20 +1,18 @@
 // Package audit keeps a record of every call, in the shape of CloudTrail's
 // records, for those who have to answer who did what.
 //
-// It does not decide what a record holds (the pipelines fill it in) and does
-// not deliver or query the trail; later features read the table.
+// It does not decide what a record says (the pipelines fill it in) and delivers
+// nothing; audit/lookup finds records, audit/trails writes them to files.
 package audit
 
 import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
+	"github.com/berth-registry/berth/internal/domain/audit/lookup"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
@@ -41,6 +39,14 @@ type Session struct {
 	IssuerID, IssuerARN, IssuerName string
 }
 
+// TLS is the tlsDetails of a record.
+type TLS struct {
+	// Version and CipherSuite are as in TLSv1.3 and TLS_AES_128_GCM_SHA256.
+	Version, CipherSuite string
+	// Host is the host that the client asked for.
+	Host string
+}
+
 // Entry is one call, answered or refused.
 type Entry struct {
 	Time        time.Time
@@ -54,9 +60,15 @@ type Entry struct {
 	InvokedBy string
 	// Account owns the trail that the record belongs to: the account of the
 	// addressed registry.
-	Account   name.AccountID
+	Account name.AccountID
+	// SourceIP and UserAgent are the client's.
 	SourceIP  string
 	UserAgent string
+	// Proxied says that the client does not speak this API: it is a registry client, and the
+	// service calls on its behalf (see Options.ClientAddresses).
+	Proxied bool
+	// TLS is how the client was connected, nil where that is not known.
+	TLS       *TLS
 	RequestID string
 	// ErrorCode and ErrorMessage are empty for a call that succeeded.
 	ErrorCode    string
@@ -71,37 +83,74 @@ type Entry struct {
 
 // Limits of the buffer between the calls and the table.
 const (
-	maxBuffered   = 20_000 // entries; beyond it a call waits for the table
-	batchSize     = 500    // rows in one transaction
-	flushInterval = time.Second
+	maxBuffered      = 20_000   // entries; beyond it Overflow says what happens
+	maxBufferedBytes = 64 << 20 // of their parameters and answers, which hold manifests
+	batchSize        = 500      // rows in one transaction
+	flushInterval    = time.Second
+	// dropWarning is how far apart warnings of dropped entries are at least.
+	dropWarning = time.Minute
 )
+
+// Overflow says what becomes of a call whose entry finds the buffer full, as it is when the database
+// does not keep up.
+type Overflow int
+
+// The kinds of Overflow.
+const (
+	// Block has the call wait until there is room: no call without its record.
+	Block Overflow = iota
+	// Drop lets the call go on without a record; Dropped counts them.
+	Drop
+)
+
+// Options are what an operator can choose.
+type Options struct {
+	Overflow Overflow
+	// ClientAddresses writes the address and the user agent of registry clients as those of the
+	// record, as for any API call. Without it the record names the service in both, and as
+	// invokedBy, which is how CloudTrail has recorded docker's calls since July 2024, and the
+	// client's own stand in additionalEventData.
+	ClientAddresses bool
+}
 
 // Trail collects entries in memory and writes them in batches, so that a pull
 // waits for no database. A kill -9 loses at most the last second of entries.
 type Trail struct {
-	db  *sqldb.DB
-	log *slog.Logger
+	db      *sqldb.DB
+	log     *slog.Logger
+	options Options
+	index   *lookup.Index
+
+	flushing sync.Mutex // one writer at a time
 
 	mu      sync.Mutex
 	room    *sync.Cond
 	pending []Entry
+	bytes   int
+	dropped int64
+	warned  time.Time
 	wake    chan struct{}
 }
 
 // NewTrail returns a trail that writes to db once Run is called.
-func NewTrail(db *sqldb.DB, log *slog.Logger) *Trail {
-	t := &Trail{db: db, log: log, wake: make(chan struct{}, 1)}
+func NewTrail(db *sqldb.DB, log *slog.Logger, options Options) *Trail {
+	t := &Trail{db: db, log: log, options: options, index: lookup.New(db), wake: make(chan struct{}, 1)}
 	t.room = sync.NewCond(&t.mu)
 	return t
 }
 
-// Record takes one entry. It returns at once unless the buffer is full.
+// Record takes one entry. It returns at once unless the buffer is full (see Overflow).
 func (t *Trail) Record(_ context.Context, e Entry) {
 	t.mu.Lock()
-	for len(t.pending) >= maxBuffered {
+	for t.full() {
+		if t.options.Overflow == Drop {
+			t.drop()
+			return
+		}
 		t.room.Wait()
 	}
 	t.pending = append(t.pending, e)
+	t.bytes += e.size()
 	full := len(t.pending) >= batchSize
 	t.mu.Unlock()
 	if full {
@@ -110,6 +159,31 @@ func (t *Trail) Record(_ context.Context, e Entry) {
 		default:
 		}
 	}
+}
+
+func (t *Trail) full() bool { return len(t.pending) >= maxBuffered || t.bytes >= maxBufferedBytes }
+
+func (e Entry) size() int { return len(e.RequestParameters) + len(e.ResponseElements) }
+
+// drop counts an entry that is not kept, says so now and then, and unlocks mu.
+func (t *Trail) drop() {
+	t.dropped++
+	n, now := t.dropped, time.Now() // of the log, not of the trail
+	warn := now.Sub(t.warned) >= dropWarning
+	if warn {
+		t.warned = now
+	}
+	t.mu.Unlock()
+	if warn {
+		t.log.Warn("audit records are dropped: the database does not keep up with them", "dropped since the start", n)
+	}
+}
+
+// Dropped is how many entries were not kept since the start; 0 unless Overflow is Drop.
+func (t *Trail) Dropped() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dropped
 }
 
 // Run writes batches until ctx ends, then writes what is left.
@@ -133,10 +207,12 @@ func (t *Trail) Run(ctx context.Context) error {
 
 // Flush writes everything that is pending.
 func (t *Trail) Flush(ctx context.Context) error {
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
 	for {
 		t.mu.Lock()
 		n := min(len(t.pending), batchSize)
-		batch := append([]Entry(nil), t.pending[:n]...)
+		batch := t.pending[:n:n] // Record only adds behind it
 		t.mu.Unlock()
 		if n == 0 {
 			return nil
@@ -145,196 +221,58 @@ func (t *Trail) Flush(ctx context.Context) error {
 			return err
 		}
 		t.mu.Lock()
-		t.pending = append(t.pending[:0], t.pending[n:]...)
+		for _, e := range batch {
+			t.bytes -= e.size()
+		}
+		clear(batch) // what it held is free before the array is
+		t.pending = t.pending[n:]
 		t.room.Broadcast()
 		t.mu.Unlock()
 	}
 }
 
 func (t *Trail) write(ctx context.Context, batch []Entry) error {
-	records := make([]string, len(batch))
-	ids := make([]int64, len(batch))
+	texts := make([]text, len(batch))
 	for i, e := range batch {
-		b, err := json.Marshal(recordOf(e))
-		if err != nil {
+		var err error
+		if texts[i], err = t.textOf(e); err != nil {
 			return err
 		}
-		records[i], ids[i] = string(b), sqldb.NewID()
 	}
 	return t.db.Update(ctx, func(tx *sqldb.Tx) error {
+		rows := make([]lookup.Row, len(batch))
 		for i, e := range batch {
-			_, err := tx.Exec(ctx, `INSERT INTO audit (id, account_id, region, occurred_at, name, record) VALUES ($1, $2, $3, $4, $5, $6)`,
-				ids[i], string(e.Account), string(e.Region), e.Time.UnixMicro(), e.EventName, records[i])
-			if err != nil {
+			// The id is made here, where it is late: whoever reads the trail by ids has to
+			// wait only for transactions that are under way (see After).
+			id := sqldb.NewID()
+			rows[i] = lookup.Row{ID: id, Account: e.Account, Region: e.Region, OccurredAt: e.Time.UnixMicro(), Facts: e.facts()}
+			if err := insert(ctx, tx, rows[i], e.EventName, texts[i].record(id)); err != nil {
 				return err
 			}
 		}
-		return nil
+		return t.index.AddTx(ctx, tx, rows...)
 	})
 }
 
-// record is CloudTrail's record of an API call (ECR user guide, "logging with
-// CloudTrail").
-type record struct {
-	EventVersion       string          `json:"eventVersion"`
-	UserIdentity       identity        `json:"userIdentity"`
-	EventTime          string          `json:"eventTime"`
-	EventSource        string          `json:"eventSource"`
-	EventName          string          `json:"eventName"`
-	AWSRegion          string          `json:"awsRegion"`
-	SourceIPAddress    string          `json:"sourceIPAddress"`
-	UserAgent          string          `json:"userAgent"`
-	ErrorCode          string          `json:"errorCode,omitempty"`
-	ErrorMessage       string          `json:"errorMessage,omitempty"`
-	RequestParameters  json.RawMessage `json:"requestParameters"`
-	ResponseElements   json.RawMessage `json:"responseElements"`
-	RequestID          string          `json:"requestID"`
-	ReadOnly           bool            `json:"readOnly"`
-	Resources          []resource      `json:"resources,omitempty"`
-	EventType          string          `json:"eventType"`
-	ManagementEvent    bool            `json:"managementEvent"`
-	RecipientAccountID string          `json:"recipientAccountId"`
-	EventCategory      string          `json:"eventCategory"`
-}
-
-type identity struct {
-	Type        string `json:"type"`
-	PrincipalID string `json:"principalId,omitempty"`
-	ARN         string `json:"arn,omitempty"`
-	AccountID   string `json:"accountId,omitempty"`
-	AccessKeyID string `json:"accessKeyId,omitempty"`
-	UserName    string `json:"userName,omitempty"`
-	InvokedBy   string `json:"invokedBy,omitempty"`
-
-	SessionContext *sessionContext `json:"sessionContext,omitempty"`
-}
-
-type sessionContext struct {
-	Attributes struct {
-		MFAAuthenticated string `json:"mfaAuthenticated"`
-		CreationDate     string `json:"creationDate"`
-	} `json:"attributes"`
-	SessionIssuer *sessionIssuer `json:"sessionIssuer,omitempty"`
-}
-
-type sessionIssuer struct {
-	Type        string `json:"type"`
-	PrincipalID string `json:"principalId"`
-	ARN         string `json:"arn"`
-	AccountID   string `json:"accountId"`
-	UserName    string `json:"userName"`
-}
-
-func identityOf(p Identity) identity {
-	if p.ARN == "" {
-		return identity{Type: "Unknown"}
-	}
-	i := identity{Type: p.Type, PrincipalID: p.ID, ARN: p.ARN, AccountID: string(p.Account), AccessKeyID: p.AccessKeyID, UserName: p.UserName}
-	if s := p.Session; s != nil {
-		c := &sessionContext{}
-		c.Attributes.MFAAuthenticated = strconv.FormatBool(s.MFA)
-		c.Attributes.CreationDate = s.Created.UTC().Format("2006-01-02T15:04:05Z")
-		if s.IssuerARN != "" {
-			c.SessionIssuer = &sessionIssuer{Type: "Role", PrincipalID: s.IssuerID, ARN: s.IssuerARN, AccountID: string(p.Account), UserName: s.IssuerName}
-		}
-		i.SessionContext = c
-	}
-	return i
-}
-
-type resource struct {
-	ARN       string `json:"ARN"`
-	AccountID string `json:"accountId"`
-}
-
-func recordOf(e Entry) record {
-	r := record{
-		EventVersion: "1.08", EventTime: e.Time.UTC().Format("2006-01-02T15:04:05Z"),
-		EventSource: e.EventSource, EventName: e.EventName, AWSRegion: string(e.Region),
-		SourceIPAddress: e.SourceIP, UserAgent: e.UserAgent, ErrorCode: e.ErrorCode, ErrorMessage: e.ErrorMessage,
-		RequestParameters: e.RequestParameters, ResponseElements: e.ResponseElements, RequestID: e.RequestID,
-		ReadOnly: e.ReadOnly, EventType: "AwsApiCall", ManagementEvent: true,
-		RecipientAccountID: string(e.Account), EventCategory: "Management",
-	}
-	r.UserIdentity = identityOf(e.Principal)
-	r.UserIdentity.InvokedBy = e.InvokedBy
-	for _, arn := range e.Resources {
-		account := string(e.Account)
-		if a, err := name.ParseARN(arn); err == nil {
-			account = string(a.Account)
-		}
-		r.Resources = append(r.Resources, resource{ARN: arn, AccountID: account})
-	}
-	return r
-}
-
-// ServiceEvent is something that the service did by itself, on nobody's call: a
-// lifecycle policy that ran, an image that came back from the archive.
-type ServiceEvent struct {
-	Time      time.Time
-	EventName string // "PolicyExecutionEvent"
-	Region    name.Region
-	// Account owns the trail and the resource.
-	Account name.AccountID
-	// Repository is what it was done to.
-	Repository name.ARN
-	ReadOnly   bool
-	// Details becomes serviceEventDetails.
-	Details any
-}
-
-// serviceEvent is CloudTrail's record of one (ECR user guide, "logging with
-// CloudTrail", lifecycle policies).
-type serviceEvent struct {
-	EventVersion        string            `json:"eventVersion"`
-	UserIdentity        serviceIdentity   `json:"userIdentity"`
-	EventTime           string            `json:"eventTime"`
-	EventSource         string            `json:"eventSource"`
-	EventName           string            `json:"eventName"`
-	AWSRegion           string            `json:"awsRegion"`
-	SourceIPAddress     string            `json:"sourceIPAddress"`
-	UserAgent           string            `json:"userAgent"`
-	RequestParameters   json.RawMessage   `json:"requestParameters"`
-	ResponseElements    json.RawMessage   `json:"responseElements"`
-	EventID             string            `json:"eventID"`
-	ReadOnly            bool              `json:"readOnly"`
-	Resources           []serviceResource `json:"resources"`
-	EventType           string            `json:"eventType"`
-	RecipientAccountID  string            `json:"recipientAccountId"`
-	ServiceEventDetails any               `json:"serviceEventDetails"`
-}
-
-type serviceIdentity struct {
-	AccountID string `json:"accountId"`
-	InvokedBy string `json:"invokedBy"`
-}
-
-type serviceResource struct {
-	resource
-	Type string `json:"type"`
-}
-
-// byService is who CloudTrail says has called, when the service did itself.
-const byService = "AWS Internal"
-
-// ServiceEventTx writes a record in the transaction of what it records.
-func (t *Trail) ServiceEventTx(ctx context.Context, tx *sqldb.Tx, e ServiceEvent) error {
-	record, err := json.Marshal(serviceEvent{
-		EventVersion: "1.08", UserIdentity: serviceIdentity{AccountID: string(e.Account), InvokedBy: byService},
-		EventTime: e.Time.UTC().Format("2006-01-02T15:04:05Z"), EventSource: "ecr.amazonaws.com", EventName: e.EventName, AWSRegion: string(e.Region),
-		SourceIPAddress: byService, UserAgent: byService, EventID: uuid.NewString(), ReadOnly: e.ReadOnly,
-		Resources: []serviceResource{{resource{ARN: e.Repository.String(), AccountID: string(e.Account)}, "AWS::ECR::Repository"}},
-		EventType: "AwsServiceEvent", RecipientAccountID: string(e.Account), ServiceEventDetails: e.Details,
-	})
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, `INSERT INTO audit (id, account_id, region, occurred_at, name, record) VALUES ($1, $2, $3, $4, $5, $6)`,
-		sqldb.NewID(), string(e.Account), string(e.Region), e.Time.UnixMicro(), e.EventName, string(record))
+func insert(ctx context.Context, tx *sqldb.Tx, r lookup.Row, event, record string) error {
+	_, err := tx.Exec(ctx, `INSERT INTO audit (id, account_id, region, occurred_at, name, record) VALUES ($1, $2, $3, $4, $5, $6)`,
+		r.ID, string(r.Account), string(r.Region), r.OccurredAt, event, record)
 	return err
 }
 
-// expireBatch bounds the rows that one transaction of Expire removes.
+// facts are what the entry's record is found by.
+func (e Entry) facts() lookup.Facts {
+	f := lookup.Facts{Name: e.EventName, Source: e.EventSource, ReadOnly: e.ReadOnly}
+	if p := e.Principal; p.ARN != "" {
+		f.AccessKeyID, f.Username = p.AccessKeyID, lookup.UserOf(p.Type, p.ARN, p.UserName)
+	}
+	for _, arn := range e.Resources {
+		f.Resources = append(f.Resources, lookup.ResourceOf(arn))
+	}
+	return f
+}
+
+// expireBatch bounds the records that one transaction of Expire removes.
 const expireBatch = 5_000
 
 // Expire removes the records from before the given time, in batches, and
@@ -343,8 +281,11 @@ func (t *Trail) Expire(ctx context.Context, before time.Time) (removed int64, er
 	for {
 		var n int64
 		err := t.db.Update(ctx, func(tx *sqldb.Tx) error {
+			if err := t.index.RemoveTx(ctx, tx, before.UnixMicro(), expireBatch); err != nil {
+				return err
+			}
 			var err error
-			n, err = tx.Exec(ctx, `DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE occurred_at < $1 ORDER BY occurred_at LIMIT $2)`,
+			n, err = tx.Exec(ctx, `DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE occurred_at < $1 ORDER BY occurred_at, id LIMIT $2)`,
 				before.UnixMicro(), expireBatch)
 			return err
 		})
@@ -356,4 +297,10 @@ func (t *Trail) Expire(ctx context.Context, before time.Time) (removed int64, er
 			return removed, nil
 		}
 	}
+}
+
+// Backfill makes the records findable that were written before records could be found; see
+// lookup.Index.Backfill.
+func (t *Trail) Backfill(ctx context.Context) (records int64, err error) {
+	return t.index.Backfill(ctx)
 }

@@ -23,7 +23,7 @@ func TestTrailWritesEverythingBeforeItEnds(t *testing.T) {
 		if err := db.Migrate(t.Context(), "schema_version", schema.Durable()...); err != nil {
 			t.Fatal(err)
 		}
-		trail := audit.NewTrail(db, slog.New(slog.DiscardHandler))
+		trail := audit.NewTrail(db, slog.New(slog.DiscardHandler), audit.Options{})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- trail.Run(ctx) }()
@@ -76,7 +76,7 @@ func TestExpireRemovesOldRecordsOnly(t *testing.T) {
 		if err := db.Migrate(ctx, "schema_version", schema.Durable()...); err != nil {
 			t.Fatal(err)
 		}
-		trail := audit.NewTrail(db, slog.New(slog.DiscardHandler))
+		trail := audit.NewTrail(db, slog.New(slog.DiscardHandler), audit.Options{})
 		now := time.Now()
 		for i := range 5 {
 			trail.Record(ctx, audit.Entry{Time: now.Add(-time.Duration(i) * time.Hour), EventName: "ListImages"})

@@ -47,6 +47,9 @@ type Event struct {
 	Registry   name.Registry
 	Kind       Kind
 	OccurredAt time.Time
+	// Repository is what the event is about, and what events are in order by. It may be
+	// absent where Detail is of a type of this package, which tells it.
+	Repository name.Repository
 	// Detail is stored as JSON; ImageDetail for pushes and deletions,
 	// StorageClassDetail, and domain/lifecycle's own for the events of policies.
 	Detail any
@@ -174,14 +177,24 @@ func NewOutbox(subscribers ...Subscriber) *Outbox {
 	return &Outbox{subscribers: subscribers}
 }
 
-// Record writes the event in the caller's transaction.
+// idStep is how far apart ids are at most that Record makes for a clock that is behind:
+// what a millisecond has of them (see sqldb.NewID).
+const idStep = 1 << 22
+
+// Record writes the event in the caller's transaction. Its id is larger than those of all
+// events of the repository before it: whoever records locks the repository, and the
+// clocks of nodes do not say who came first.
 func (o *Outbox) Record(ctx context.Context, tx *sqldb.Tx, e Event) error {
 	detail, err := json.Marshal(e.Detail)
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO event (id, account_id, region, kind, occurred_at, detail) VALUES ($1, $2, $3, $4, $5, $6)`,
-		sqldb.NewID(), string(e.Registry.Account), string(e.Registry.Region), string(e.Kind), e.OccurredAt.UnixMicro(), string(detail))
+	id := sqldb.NewID()
+	// The step is random, as ids are: two transactions that lock nothing in common see the same last one.
+	_, err = tx.Exec(ctx, `INSERT INTO event (id, account_id, region, kind, occurred_at, detail, ordering, routed) VALUES (
+			(SELECT CASE WHEN last >= $1 THEN last + $2 ELSE $1 END FROM (SELECT COALESCE(max(id), 0) AS last FROM event WHERE ordering = $3) AS before),
+			$4, $5, $6, $7, $8, $3, FALSE)`,
+		id, id%idStep+1, e.Ordering(), string(e.Registry.Account), string(e.Registry.Region), string(e.Kind), e.OccurredAt.UnixMicro(), string(detail))
 	if err != nil {
 		return err
 	}
@@ -191,4 +204,29 @@ func (o *Outbox) Record(ctx context.Context, tx *sqldb.Tx, e Event) error {
 		}
 	}
 	return nil
+}
+
+// Ordering is what the event is in order by: the ARN of its repository, "" without one.
+func (e Event) Ordering() string {
+	repo := e.Repository
+	if repo == "" {
+		switch d := e.Detail.(type) {
+		case ImageDetail:
+			repo = d.Repository
+		case StorageClassDetail:
+			repo = d.Repository
+		case ReplicationDetail:
+			repo = d.Repository
+		case PullThroughDetail:
+			repo = d.Repository
+		case ScanDetail:
+			repo = d.Repository
+		case PullDetail:
+			repo = d.Repository
+		}
+	}
+	if repo == "" {
+		return ""
+	}
+	return e.Registry.RepositoryARN(repo).String()
 }

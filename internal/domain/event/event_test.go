@@ -61,3 +61,69 @@ func TestRecordIsPartOfTheTransaction(t *testing.T) {
 		}
 	})
 }
+
+func TestIDsOfARepositoryAscend(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		ctx, outbox := t.Context(), event.NewOutbox()
+		reg := name.Registry{Account: "111111111111", Region: "us-east-1"}
+		record := func(e event.Event) (id int64, ordering string, routed bool) {
+			t.Helper()
+			e.Registry, e.Kind, e.OccurredAt = reg, event.ImagePushed, time.UnixMicro(5)
+			if err := db.Update(ctx, func(tx *sqldb.Tx) error { return outbox.Record(ctx, tx, e) }); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.View(ctx, func(tx *sqldb.Tx) error {
+				return tx.QueryRow(ctx, `SELECT id, ordering, routed FROM event WHERE ordering = $1 ORDER BY id DESC LIMIT 1`, e.Ordering()).Scan(&id, &ordering, &routed)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return id, ordering, routed
+		}
+		// What a node has written whose clock is a thousand years ahead.
+		ahead := sqldb.NewID() + 1<<60
+		if err := db.Update(ctx, func(tx *sqldb.Tx) error {
+			_, err := tx.Exec(ctx, `INSERT INTO event (id, account_id, region, kind, occurred_at, detail, ordering) VALUES ($1, '111111111111', 'us-east-1', 'ImagePushed', 1, '{}', $2)`,
+				ahead, reg.RepositoryARN("ab").String())
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		last := ahead
+		for range 20 {
+			id, ordering, routed := record(event.Event{Detail: event.ImageDetail{Repository: "ab"}})
+			if id <= last || ordering != "arn:aws:ecr:us-east-1:111111111111:repository/ab" || routed {
+				t.Fatalf("%d after %d, %s, routed %t", id, last, ordering, routed)
+			}
+			last = id
+		}
+		if id, _, _ := record(event.Event{Detail: event.ImageDetail{Repository: "cd"}}); id >= ahead {
+			t.Error("another repository is no part of that order")
+		}
+		if id, _, _ := record(event.Event{Detail: event.FrequencyDetail{}}); id >= ahead {
+			t.Error("what is about no repository is no part of that order")
+		}
+	})
+}
+
+func TestOrdering(t *testing.T) {
+	reg := name.Registry{Account: "111111111111", Region: "us-east-1"}
+	const ab = "arn:aws:ecr:us-east-1:111111111111:repository/ab"
+	for _, c := range []struct {
+		e    event.Event
+		want string
+	}{
+		{event.Event{Detail: event.ImageDetail{Repository: "ab"}}, ab},
+		{event.Event{Detail: event.StorageClassDetail{ImageDetail: event.ImageDetail{Repository: "ab"}}}, ab},
+		{event.Event{Detail: event.ReplicationDetail{Repository: "ab"}}, ab},
+		{event.Event{Detail: event.PullThroughDetail{Repository: "ab"}}, ab},
+		{event.Event{Detail: event.ScanDetail{Repository: "ab"}}, ab},
+		{event.Event{Detail: event.PullDetail{Repository: "ab"}}, ab},
+		{event.Event{Detail: struct{}{}, Repository: "ab"}, ab},
+		{event.Event{Detail: event.FrequencyDetail{}}, ""},
+	} {
+		c.e.Registry = reg
+		if got := c.e.Ordering(); got != c.want {
+			t.Errorf("%T: %s", c.e.Detail, got)
+		}
+	}
+}

@@ -116,7 +116,7 @@ func (s *Service) store(ctx context.Context, sub subject, kind rules.ScanType, d
 		}
 		for _, f := range changes {
 			if err == nil {
-				err = s.Outbox.Record(ctx, tx, event.Event{Registry: sub.repository.Registry, Kind: event.FindingChanged, OccurredAt: now, Detail: f})
+				err = s.Outbox.Record(ctx, tx, event.Event{Registry: sub.repository.Registry, Kind: event.FindingChanged, OccurredAt: now, Repository: sub.repository.Name, Detail: f})
 			}
 		}
 		if err == nil && s.DoneTx != nil {

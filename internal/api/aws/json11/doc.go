@@ -1,4 +1,4 @@
-// Package json11 is the AWS JSON 1.1 protocol, which ECR and ECR Public speak:
+// Package json11 is the AWS JSON protocol, 1.1 as ECR and ECR Public speak it, and 1.0:
 // it reads inputs into the generated types, writes outputs and errors, and knows
 // the protocol's own error names.
 //

@@ -10,11 +10,18 @@ import (
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
 )
 
-// ContentType is that of requests and answers.
-const ContentType = "application/x-amz-json-1.1"
+// ContentType is that of requests and answers of JSON 1.1, ContentType10 that of 1.0.
+const (
+	ContentType   = "application/x-amz-json-1.1"
+	ContentType10 = "application/x-amz-json-1.0"
+)
 
-// Protocol is the AWS JSON 1.1 protocol.
-type Protocol struct{}
+// Protocol is the AWS JSON protocol, 1.1 where nothing else is said. The versions
+// differ in the content type alone.
+type Protocol struct {
+	// V10 says that it is JSON 1.0.
+	V10 bool
+}
 
 var _ aws.Protocol = Protocol{}
 
@@ -27,28 +34,38 @@ func (Protocol) Decode(p aws.Payload, in any) error {
 
 // Encode writes an output. The generated tags leave out absent members and keep
 // empty lists.
-func (Protocol) Encode(_, _ string, out any) (aws.Document, error) {
+func (p Protocol) Encode(_, _ string, out any) (aws.Document, error) {
 	body, err := marshal(out)
-	return aws.Document{ContentType: ContentType, Body: body}, err
+	return aws.Document{ContentType: p.contentType(), Body: body}, err
+}
+
+func (p Protocol) contentType() string {
+	if p.V10 {
+		return ContentType10
+	}
+	return ContentType
 }
 
 // EncodeError writes an error with its name in __type, its message and the
 // members that the error has besides.
-func (Protocol) EncodeError(e aws.WireError) aws.Document {
+func (p Protocol) EncodeError(e aws.WireError) aws.Document {
 	members := map[string]any{}
 	for member, value := range e.Detail {
 		members[member] = value
 	}
 	members["__type"] = e.Name
+	if e.Shape != "" {
+		members["__type"] = e.Shape
+	}
 	if e.Message != "" {
 		members["message"] = e.Message
 	}
 	body, err := marshal(members)
 	if err != nil {
 		// Only a detail can be what JSON has no form for.
-		return Protocol{}.EncodeError(aws.WireError{Name: e.Name, Message: e.Message})
+		return p.EncodeError(aws.WireError{Name: e.Name, Shape: e.Shape, Message: e.Message})
 	}
-	return aws.Document{ContentType: ContentType, Body: body}
+	return aws.Document{ContentType: p.contentType(), Body: body}
 }
 
 // marshal writes JSON without the escapes that are meant for HTML pages.

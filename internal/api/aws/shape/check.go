@@ -2,6 +2,7 @@ package shape
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -28,6 +29,8 @@ type Check struct {
 	index  int
 	// element and own choose the wording; see Element and Own.
 	element, own bool
+	// frame is the wording for what stands in a map; see Key and Value.
+	frame string
 
 	failures []failure // of the root only
 }
@@ -72,6 +75,15 @@ func (c *Check) Item(member string, i int) *Check {
 // AWS's frame "Member must satisfy constraint: [...]".
 func (c *Check) Element() *Check { return &Check{parent: c, element: true} }
 
+// Key and Value are the same check for the keys and values of a map, in AWS's frames.
+func (c *Check) Key() *Check { return &Check{parent: c, frame: "Map keys"} }
+
+// Value is the other of them.
+func (c *Check) Value() *Check { return &Check{parent: c, frame: "Map value"} }
+
+// Keys are the keys of a map in their order, so that failures are in one.
+func Keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
 // Own is the same check in the words that ECR keeps for its oldest members,
 // repositoryName among them: "must have length ..." without "Member", and
 // another form for patterns.
@@ -83,6 +95,8 @@ func (c *Check) fail(member, value, reason string) {
 		switch {
 		case c.own:
 			reason = strings.TrimPrefix(reason, "Member ")
+		case c.frame != "":
+			reason = c.frame + " must satisfy constraint: [" + reason + "]"
 		case c.element:
 			reason = "Member must satisfy constraint: [" + reason + "]"
 		case c.index > 0:
@@ -131,6 +145,22 @@ func (c *Check) Most(member string, value, most int64) {
 		c.fail(member, quote(strconv.FormatInt(value, 10)), fmt.Sprintf("Member must have value less than or equal to %d", most))
 	}
 }
+
+// LeastOf refuses a number with a fraction below its lower limit.
+func (c *Check) LeastOf(member string, value, least float64) {
+	if !(value >= least) { // so that what is no number is refused
+		c.fail(member, quote(decimal(value)), "Member must have value greater than or equal to "+decimal(least))
+	}
+}
+
+// MostOf refuses a number with a fraction above its upper limit.
+func (c *Check) MostOf(member string, value, most float64) {
+	if !(value <= most) {
+		c.fail(member, quote(decimal(value)), "Member must have value less than or equal to "+decimal(most))
+	}
+}
+
+func decimal(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // Pattern refuses a text that does not match the pattern as a whole.
 func (c *Check) Pattern(member, value string, p *Pattern) {

@@ -1,6 +1,7 @@
 package shape_test
 
 import (
+	"math"
 	"testing"
 
 	"github.com/berth-registry/berth/internal/api/aws/shape"
@@ -40,6 +41,21 @@ func TestCheckWording(t *testing.T) {
 			"too large", func(c *shape.Check) { c.Most("maxResults", 1001, 1000) },
 			json + "maxResults' failed to satisfy constraint: 'Member must have value less than or equal to 1000'",
 			"1 validation error detected: Value '1001' at 'maxResults' failed to satisfy constraint: Member must have value less than or equal to 1000",
+		},
+		{
+			"a fraction too small", func(c *shape.Check) { c.LeastOf("value", -0.5, 0) },
+			json + "value' failed to satisfy constraint: 'Member must have value greater than or equal to 0'",
+			"1 validation error detected: Value '-0.5' at 'value' failed to satisfy constraint: Member must have value greater than or equal to 0",
+		},
+		{
+			"a value of a map", func(c *shape.Check) { c.Value().Length("tags", "abc", 0, 2) },
+			json + "tags' failed to satisfy constraint: 'Map value must satisfy constraint: [Member must have length less than or equal to 2]'",
+			"1 validation error detected: Value 'abc' at 'tags' failed to satisfy constraint: Map value must satisfy constraint: [Member must have length less than or equal to 2]",
+		},
+		{
+			"no number", func(c *shape.Check) { c.MostOf("value", math.NaN(), 1e10) },
+			json + "value' failed to satisfy constraint: 'Member must have value less than or equal to 10000000000'",
+			"1 validation error detected: Value 'NaN' at 'value' failed to satisfy constraint: Member must have value less than or equal to 10000000000",
 		},
 		{
 			"pattern", func(c *shape.Check) { c.Pattern("id", "12", pattern) },

@@ -4,6 +4,9 @@ package shape
 type Error struct {
 	// Name stands in the error's body: "RepositoryNotFoundException".
 	Name string
+	// Shape is the error's name in the model where that is another one and clients
+	// learn it: in services that AWS calls compatible with the Query protocol.
+	Shape string
 	// Status is the HTTP status.
 	Status int
 	// Members are the JSON names that the error has besides the message.

@@ -18,6 +18,16 @@ type Request struct {
 	Actions    []string
 	Registry   name.Registry
 	Repository name.Repository
+	// Digest and Tag are of the manifest that a pull was answered with: a GET whose
+	// status is 200. The tag is the one that was asked for, "" for a pull by digest;
+	// both are "" for everything else. An upstream image that the cache answered with
+	// is a pull as well, whether or not Repository is there already.
+	Digest name.Digest
+	Tag    name.Tag
+	// Elsewhere is how many bytes of a layer the client was sent to the store for.
+	// They do not pass this server, so that nobody sees whether they are fetched; 0
+	// where the answer is no redirect.
+	Elsewhere int64
 	// Caller is the ARN of who asked, "" where nobody is known to have.
 	Caller string
 	Status int

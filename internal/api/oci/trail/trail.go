@@ -1,10 +1,14 @@
-// Package trail is how requests of the registry stand in the audit trail. Which of
-// them do, and under which names, is api/oci's to say; the trail is domain/audit's.
+// Package trail is how requests of the registry stand in the audit trail: in the words of the
+// ECR API, as if the client had called that. Which requests do, and under which names, is
+// api/oci's to say; the trail is domain/audit's.
 package trail
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/internal/api/oci/front"
@@ -12,6 +16,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/authz"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/principal"
+	"github.com/berth-registry/berth/internal/domain/repository"
 )
 
 // Call is what the trail has to know of a request.
@@ -31,7 +36,7 @@ type Call struct {
 func (c Call) Entry(event string) audit.Entry {
 	e := audit.Entry{
 		Time: c.At, EventSource: c.Service.EventSource, EventName: event, Region: c.Service.Region, Principal: c.Caller.AuditIdentity(),
-		Account: c.Registry.Account, UserAgent: c.UserAgent, RequestID: c.ID,
+		Account: c.Registry.Account, UserAgent: cut(c.UserAgent), Proxied: true, RequestID: c.ID,
 	}
 	if e.Account == "" {
 		e.Account = c.Caller.Account
@@ -45,9 +50,92 @@ func (c Call) Entry(event string) audit.Entry {
 	return e
 }
 
-// Marshal writes the members of an entry, nil for none. What cannot be written is
-// logged and left out.
-func Marshal(log *slog.Logger, members map[string]any) json.RawMessage {
+// maxText bounds texts that a client can lengthen at will, in bytes; maxMembers the parameters and
+// the answer, which hold a manifest. Both are CloudTrail's bounds, as in api/aws.
+const (
+	maxText    = 1024
+	maxMembers = 100_000
+)
+
+func cut(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText]
+	}
+	return strings.ToValidUTF8(s, "")
+}
+
+// Fill puts the parameters and the answer into an entry whose name and failure are known, with the
+// members that the operation of that name has in the ECR API. A read and a failed call have
+// no answer. What cannot be written is logged and left out.
+func Fill(log *slog.Logger, e *audit.Entry, params, elements map[string]any) {
+	params, elements = maps.Clone(params), maps.Clone(elements)
+	if accepted, ok := params["acceptedMediaTypes"].([]string); ok {
+		params["acceptedMediaTypes"] = mediaTypes(accepted)
+	}
+	if e.ReadOnly || e.ErrorCode != "" {
+		elements = nil
+	}
+	switch e.EventName {
+	case "BatchCheckLayerAvailability":
+		if d, ok := params["layerDigest"]; ok {
+			delete(params, "layerDigest")
+			params["layerDigests"] = []any{d}
+		}
+	case "PutImage":
+		if img, ok := elements["image"].(map[string]any); ok {
+			img["imageManifest"] = params["imageManifest"]
+		}
+	case "UploadLayerPart":
+		if last, ok := elements["lastByteReceived"]; ok {
+			params["partLastByte"] = last
+		}
+		address(params, elements)
+	case "CompleteLayerUpload":
+		if elements != nil {
+			elements["uploadId"] = params["uploadId"]
+		}
+		address(params, elements)
+	case "MountLayer":
+		address(params, elements)
+	case "BatchDeleteImage":
+		if elements != nil {
+			elements["failures"] = []any{}
+		}
+	}
+	e.RequestParameters, e.ResponseElements = marshal(log, params), marshal(log, elements)
+	e.ErrorMessage = cut(e.ErrorMessage)
+}
+
+// address adds to an answer where the call went to.
+func address(params, elements map[string]any) {
+	if elements != nil {
+		elements["registryId"], elements["repositoryName"] = params["registryId"], params["repositoryName"]
+	}
+}
+
+// mediaTypes are those of Accept headers, one by one, without parameters.
+func mediaTypes(accepted []string) (all []string) {
+	for _, one := range strings.Split(strings.Join(accepted, ","), ",") {
+		one, _, _ = strings.Cut(one, ";")
+		if one = strings.TrimSpace(one); one != "" {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// Created is the answer of a CreateRepository that a push has led to; base is the registry's
+// (scheme://host).
+func Created(r repository.Repository, base string) map[string]any {
+	_, host, _ := strings.Cut(base, "://")
+	return map[string]any{"repository": map[string]any{
+		"registryId": r.Registry.Account, "repositoryName": r.Name, "repositoryArn": r.ARN().String(), "repositoryUri": host + "/" + string(r.Name),
+		"createdAt": r.CreatedAt.UTC().Format("Jan 2, 2006 3:04:05 PM"), "imageTagMutability": r.Mutability.Setting,
+		"encryptionConfiguration": map[string]any{"encryptionType": r.Encryption.Type},
+	}}
+}
+
+func marshal(log *slog.Logger, members map[string]any) json.RawMessage {
 	if len(members) == 0 {
 		return nil
 	}
@@ -55,6 +143,9 @@ func Marshal(log *slog.Logger, members map[string]any) json.RawMessage {
 	if err != nil {
 		log.Error("a call's parameters cannot be recorded", "error", err)
 		return nil
+	}
+	if len(b) > maxMembers {
+		return json.RawMessage(fmt.Sprintf(`{"omitted":true,"originalSize":%d,"reason":"too large"}`, len(b)))
 	}
 	return b
 }

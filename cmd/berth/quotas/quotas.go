@@ -1,4 +1,9 @@
-package main
+// Package quotas is the commands of `berth quota`: the quotas of accounts, and the
+// requests for more of one.
+//
+// It does no work itself; the running server does, over its administration socket
+// (app/quotaadmin).
+package quotas
 
 import (
 	"context"
@@ -13,16 +18,29 @@ import (
 	"github.com/berth-registry/berth/internal/domain/quota"
 )
 
-type quotaCommand struct {
-	List  quotaList  `cmd:"" help:"List all quotas and request rates with the values that hold."`
-	Set   quotaSet   `cmd:"" help:"Give an account, or one repository of it, a value of its own."`
-	Unset quotaUnset `cmd:"" help:"Give such a value up, so that the server's holds again."`
+// Admin sends one request to the server that runs on a data directory, and reads
+// its answer into out.
+type Admin func(ctx context.Context, data, method, path string, in, out any) error
+
+// Command is `berth quota`.
+type Command struct {
+	List     quotaList       `cmd:"" help:"List all quotas and request rates with the values that hold."`
+	Set      quotaSet        `cmd:"" help:"Give an account, or one repository of it, a value of its own."`
+	Unset    quotaUnset      `cmd:"" help:"Give such a value up, so that the server's holds again."`
+	Requests requestsCommand `cmd:"" help:"List what accounts have asked for with the Service Quotas API."`
+	Approve  approveCommand  `cmd:"" help:"Approve such a request: the account gets the value in all its regions."`
+	Deny     denyCommand     `cmd:"" help:"Deny such a request."`
+}
+
+// common are the flags of all commands.
+type common struct {
+	Data string `env:"BERTH_DATA" default:"./berth-data" placeholder:"DIR" help:"Data directory of the running server (default ./berth-data)."`
+	JSON bool   `name:"json" help:"Print JSON."`
 }
 
 // ownerFlags say whose quotas are meant.
 type ownerFlags struct {
-	dataFlag
-	jsonFlag
+	common
 	Account    name.AccountID  `help:"Account (default: the server's)."`
 	Repository name.Repository `help:"One repository of the account, in all its regions; for repository-storage-bytes."`
 }
@@ -30,10 +48,10 @@ type ownerFlags struct {
 type quotaList struct{ ownerFlags }
 
 // Run lists the quotas.
-func (c quotaList) Run(ctx context.Context, out io.Writer) error {
+func (c quotaList) Run(ctx context.Context, out io.Writer, call Admin) error {
 	query := url.Values{"account": {string(c.Account)}, "repository": {string(c.Repository)}}
 	var list quotaadmin.List
-	if err := admin(ctx, c.Data, http.MethodGet, "/quotas?"+query.Encode(), nil, &list); err != nil {
+	if err := call(ctx, c.Data, http.MethodGet, "/quotas?"+query.Encode(), nil, &list); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -53,8 +71,8 @@ type quotaSet struct {
 }
 
 // Run sets a quota.
-func (c quotaSet) Run(ctx context.Context, out io.Writer) error {
-	return c.change(ctx, out, quotaadmin.Request{Do: "set", Name: c.Name, Value: c.Value})
+func (c quotaSet) Run(ctx context.Context, out io.Writer, call Admin) error {
+	return c.change(ctx, out, call, quotaadmin.Request{Do: "set", Name: c.Name, Value: c.Value})
 }
 
 type quotaUnset struct {
@@ -63,15 +81,15 @@ type quotaUnset struct {
 }
 
 // Run gives a quota's own value up.
-func (c quotaUnset) Run(ctx context.Context, out io.Writer) error {
-	return c.change(ctx, out, quotaadmin.Request{Do: "unset", Name: c.Name})
+func (c quotaUnset) Run(ctx context.Context, out io.Writer, call Admin) error {
+	return c.change(ctx, out, call, quotaadmin.Request{Do: "unset", Name: c.Name})
 }
 
 // change sends the change and prints what holds after it.
-func (c ownerFlags) change(ctx context.Context, out io.Writer, in quotaadmin.Request) error {
+func (c ownerFlags) change(ctx context.Context, out io.Writer, call Admin, in quotaadmin.Request) error {
 	in.Account, in.Repository = c.Account, c.Repository
 	var list quotaadmin.List
-	if err := admin(ctx, c.Data, http.MethodPost, "/quotas", in, &list); err != nil {
+	if err := call(ctx, c.Data, http.MethodPost, "/quotas", in, &list); err != nil {
 		return err
 	}
 	if c.JSON {

@@ -1,0 +1,3 @@
+package cloudtrail
+
+//go:generate go run ../../../tools/shapegen -model ../../../models/cloudtrail.json -package cloudtrail -operations CreateTrail,DeleteTrail,DescribeTrails,GetTrail,GetTrailStatus,ListTrails,StartLogging,StopLogging,UpdateTrail,LookupEvents -out shapes_gen.go
