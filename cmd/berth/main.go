@@ -14,7 +14,9 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/berth-registry/berth/cmd/berth/audit"
 	"github.com/berth-registry/berth/cmd/berth/backup"
+	"github.com/berth-registry/berth/cmd/berth/events"
 	"github.com/berth-registry/berth/cmd/berth/gc"
 	"github.com/berth-registry/berth/cmd/berth/healthcheck"
 	"github.com/berth-registry/berth/cmd/berth/migrate"
@@ -24,6 +26,7 @@ import (
 	"github.com/berth-registry/berth/cmd/berth/replication"
 	"github.com/berth-registry/berth/cmd/berth/repository"
 	"github.com/berth-registry/berth/cmd/berth/scan"
+	"github.com/berth-registry/berth/cmd/berth/usage"
 	"github.com/berth-registry/berth/cmd/berth/vulndb"
 )
 
@@ -44,6 +47,9 @@ type commands struct {
 	Public       public.Command      `cmd:"" help:"Decide about the aliases of public registries, and verify publishers."`
 	SBOM         scan.SBOM           `cmd:"" name:"sbom" help:"Write the bill of materials of an image."`
 	VulnDB       vulndb.Command      `cmd:"" name:"vulndb" help:"Show, fetch or import the database of vulnerabilities that images are matched with."`
+	Events       events.Command      `cmd:"" help:"Say where events can go, and see to those that did not get there."`
+	Audit        audit.Command       `cmd:"" help:"Find records of the audit trail, and check the files of trails."`
+	Usage        usage.Command       `cmd:"" help:"Report storage and transfer by account, repository or tag."`
 	Quota        quotas.Command      `cmd:"" help:"List the quotas of an account, set them, or decide about requests for more."`
 	Explain      explainCommand      `cmd:"" help:"Say who may do what, and why; exit status 3 when denied."`
 	Lifecycle    lifecycleCommand    `cmd:"" help:"Try out lifecycle policies."`
@@ -87,7 +93,7 @@ func newParser(ctx context.Context, out io.Writer) (*kong.Kong, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(out, (*io.Writer)(nil)),
-		kong.Bind(repository.Admin(admin), peer.Admin(admin), scan.Admin(admin), public.Admin(admin), quotas.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
+		kong.Bind(repository.Admin(admin), peer.Admin(admin), scan.Admin(admin), public.Admin(admin), quotas.Admin(admin), events.Admin(admin), audit.Admin(admin), usage.Admin(admin), backup.Program{Version: version(), Log: newLogger, Fsck: fsckRestored}),
 	)
 }
 

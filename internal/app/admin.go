@@ -115,6 +115,7 @@ func (a *App) adminHandler() http.Handler {
 	a.jobRoutes(mux)
 	a.distribution.Routes(mux)
 	a.scanning.Routes(mux)
+	a.telling.Routes(mux)
 	publicadmin.Service{Catalog: a.publishing.Catalog, Default: a.cfg.Account}.Routes(mux)
 	gcadmin.Service{Layers: a.layers}.Routes(mux)
 	(&backup.Local{

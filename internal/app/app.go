@@ -25,6 +25,7 @@ import (
 	"github.com/berth-registry/berth/internal/app/observe"
 	"github.com/berth-registry/berth/internal/app/publishing"
 	"github.com/berth-registry/berth/internal/app/scanning"
+	"github.com/berth-registry/berth/internal/app/telling"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/audit"
 	"github.com/berth-registry/berth/internal/domain/authz"
@@ -105,6 +106,7 @@ type App struct {
 	distribution  *distribution.Services
 	scanning      *scanning.Services
 	publishing    *publishing.Services
+	telling       *telling.Services
 	proxies       []netip.Prefix
 
 	certificates *certs.Manager // nil without TLS
@@ -182,7 +184,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	a.queue = jobs.New(a.durable, a.clk, a.log, jobs.Options{
 		DrainTimeout: time.Duration(a.cfg.DrainTimeout), Lease: jobLease, Alone: !a.cfg.Database.Postgres(), Around: a.observe.Job,
 	})
-	a.trail = audit.NewTrail(a.durable, a.log, audit.Options{})
+	a.trail = audit.NewTrail(a.durable, a.log, telling.TrailOptions(a.cfg))
 	a.quotas = a.buildQuotas()
 	a.desk = increase.New(increase.Config{DB: a.durable, Clock: a.clk, Quotas: a.quotas})
 	if a.principals, err = principal.New(a.durable, a.keys, a.clk); err != nil {
@@ -215,6 +217,13 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return err
 	}
 	signer, err := manifest.NewSigner(seed)
+	if err != nil {
+		return err
+	}
+	a.telling, err = telling.New(ctx, telling.Config{
+		Settings: a.cfg, Durable: a.durable, Keys: a.keys, Clock: a.clk, Log: a.log, Jobs: a.queue, Trail: a.trail, Desk: a.desk,
+		Outbox: func() *event.Outbox { return a.outbox }, Regions: a.registries.Enabled,
+	})
 	if err != nil {
 		return err
 	}
@@ -268,7 +277,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 	a.observe.Layers(a.layers)
 	a.observe.Distribution(a.distribution.Replication, a.distribution.Cache)
 	a.observe.Scanning(a.scanning.Scans, a.scanning.Databases)
-	return nil
+	return a.telling.Observe(a.observe)
 }
 
 // jobLease is how long the jobs of a node that was killed rest, so that others
@@ -297,8 +306,11 @@ func (a *App) Close() error {
 		a.distribution.Close()
 	}
 	var err error
+	if a.telling != nil {
+		err = a.telling.Close()
+	}
 	if a.scanning != nil {
-		err = a.scanning.Close()
+		err = errors.Join(err, a.scanning.Close())
 	}
 	if a.backends != nil {
 		err = errors.Join(err, a.backends.Close())

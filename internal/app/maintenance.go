@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/berth-registry/berth/internal/infra/jobs"
@@ -19,11 +20,12 @@ const (
 // maintain registers the periodic jobs that no feature registers itself.
 func (a *App) maintain() {
 	a.queue.Handle(jobAuditExpire, jobs.Handler{Timeout: 10 * time.Minute, Workers: 1, Run: func(ctx context.Context, _ jobs.Task) error {
-		removed, err := a.trail.Expire(ctx, a.clk.Now().Add(-time.Duration(a.cfg.AuditRetention)))
+		before := a.clk.Now().Add(-time.Duration(a.cfg.AuditRetention))
+		removed, err := a.trail.Expire(ctx, before)
 		if removed > 0 {
 			a.log.Info("old audit records removed", "records", removed)
 		}
-		return err
+		return errors.Join(err, a.telling.ExpireTrails(ctx, before))
 	}})
 	a.queue.Every(jobAuditExpire, auditExpirePeriod)
 	a.queue.Handle(jobAuditBackfill, jobs.Handler{Timeout: time.Hour, Workers: 1, Run: func(ctx context.Context, _ jobs.Task) error {

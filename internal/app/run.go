@@ -89,6 +89,7 @@ func (a *App) startWorkers(ctx context.Context) (*errgroup.Group, context.Contex
 	workers.Go(func() error { return a.distribution.Run(ctx) })
 	workers.Go(func() error { return a.scanning.Run(ctx) })
 	workers.Go(func() error { return a.publishing.Run(ctx) })
+	workers.Go(func() error { return a.telling.Run(ctx) })
 	if a.certificates != nil {
 		workers.Go(func() error { return a.certificates.Run(ctx) })
 	}

@@ -19,9 +19,6 @@ type Events struct {
 	// without TLS.
 	AllowPrivate bool `yaml:"allow_private"`
 	AllowHTTP    bool `yaml:"allow_http"`
-	// CA is a PEM file with certificate authorities that targets are trusted by, besides
-	// the system's.
-	CA string `yaml:"ca"`
 	// Files is the directory below which file destinations are written; "" is events in
 	// the data directory.
 	Files string `yaml:"files"`
@@ -45,6 +42,9 @@ type Audit struct {
 	// Overflow is what happens to a call whose record finds no room in memory: block
 	// (it waits) or drop (the record is lost, and counted).
 	Overflow string `yaml:"overflow"`
+	// ClientAddresses has records of registry clients name the client's own address and
+	// user agent, where CloudTrail names the service.
+	ClientAddresses bool `yaml:"client_addresses"`
 	// Delivery is how often trails write files.
 	Delivery Duration `yaml:"delivery"`
 	// Buckets are where trails may write, by the name that CreateTrail has for them.

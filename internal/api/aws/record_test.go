@@ -2,6 +2,7 @@ package aws_test
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http"
 	"reflect"
 	"strings"
@@ -195,3 +196,22 @@ func (w *orderedWriter) Header() http.Header {
 func (w *orderedWriter) WriteHeader(status int) { w.status, w.before = status, w.recorded() }
 
 func (w *orderedWriter) Write(b []byte) (int, error) { return len(b), nil }
+
+// A record says how the client was connected.
+func TestRecordOfAConnection(t *testing.T) {
+	h := newHarness(t)
+	pipeline, err := aws.New(h.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _ := http.NewRequest(http.MethodPost, "https://dock.example.com/", strings.NewReader(`{"shipName":"Vasa"}`))
+	r.Header.Set("X-Amz-Target", target+"DockShip")
+	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	r.Header.Set("Authorization", "a")
+	r.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256}
+	pipeline.ServeHTTP(&orderedWriter{recorded: func() int { return 0 }}, r)
+	want := audit.TLS{Version: "TLSv1.3", CipherSuite: "TLS_AES_128_GCM_SHA256", Host: "dock.example.com"}
+	if len(h.entries) != 1 || h.entries[0].TLS == nil || *h.entries[0].TLS != want {
+		t.Errorf("recorded %+v", h.entries)
+	}
+}

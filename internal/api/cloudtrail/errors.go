@@ -1,34 +1,68 @@
 package cloudtrail
 
-import (
-	"github.com/berth-registry/berth/internal/api/aws"
-	"github.com/berth-registry/berth/internal/domain/errs"
-)
+import "github.com/berth-registry/berth/internal/domain/errs"
 
-// errorTable is from a failure to CloudTrail's error and its status (API reference; its
-// client errors are 400). Other failures cannot reach it and would be faults of ours.
-func errorTable() aws.ErrorTable {
-	bad := func(named string) aws.NamedError { return aws.NamedError{Name: named, Status: 400} }
-	return aws.ErrorTable{
-		errs.TrailNotFound:           bad("TrailNotFoundException"),
-		errs.TrailExists:             bad("TrailAlreadyExistsException"),
-		errs.TrailNameInvalid:        bad("InvalidTrailNameException"),
-		errs.TrailBucketMissing:      bad("S3BucketDoesNotExistException"),
-		errs.TrailHomeRegion:         bad("InvalidHomeRegionException"),
-		errs.LookupAttributesInvalid: bad("InvalidLookupAttributesException"),
-		errs.TimeRangeInvalid:        bad("InvalidTimeRangeException"),
-		errs.PageSizeInvalid:         bad("InvalidMaxResultsException"),
-		errs.InvalidInput:            bad("InvalidNextTokenException"), // a page token that is none
-		errs.ParameterConflict:       bad("InvalidParameterCombinationException"),
-		errs.LimitExceeded:           bad("MaximumNumberOfTrailsExceededException"),
-		errs.InvalidResourceTag:      bad("InvalidTagParameterException"),
-		errs.TooManyResourceTags:     bad("TagsLimitExceededException"),
-		errs.InvalidParameter:        bad("InvalidParameterException"),
-		errs.Validation:              bad("ValidationException"),
-		errs.AccessDenied:            bad("AccessDeniedException"),
-		errs.TokenExpired:            bad("ExpiredTokenException"),
-		errs.Throttled:               bad("ThrottlingException"),
-		errs.Unavailable:             {Name: "ServiceUnavailable", Status: 503},
-		errs.Internal:                {Name: "InternalFailure", Status: 500},
+// errorOf is the one table from a failure to CloudTrail's error and its status (API
+// reference; its client errors are 400). Failures of other features cannot reach it and
+// would be faults of ours.
+func errorOf(code errs.Code) (string, int) {
+	switch code {
+	case errs.TrailNotFound:
+		return "TrailNotFoundException", 400
+	case errs.TrailExists:
+		return "TrailAlreadyExistsException", 400
+	case errs.TrailNameInvalid:
+		return "InvalidTrailNameException", 400
+	case errs.TrailBucketMissing:
+		return "S3BucketDoesNotExistException", 400
+	case errs.TrailHomeRegion:
+		return "InvalidHomeRegionException", 400
+	case errs.LookupAttributesInvalid:
+		return "InvalidLookupAttributesException", 400
+	case errs.TimeRangeInvalid:
+		return "InvalidTimeRangeException", 400
+	case errs.PageSizeInvalid:
+		return "InvalidMaxResultsException", 400
+	case errs.InvalidInput: // a page token that is none
+		return "InvalidNextTokenException", 400
+	case errs.ParameterConflict:
+		return "InvalidParameterCombinationException", 400
+	case errs.LimitExceeded:
+		return "MaximumNumberOfTrailsExceededException", 400
+	case errs.InvalidResourceTag:
+		return "InvalidTagParameterException", 400
+	case errs.TooManyResourceTags:
+		return "TagsLimitExceededException", 400
+	case errs.InvalidParameter:
+		return "InvalidParameterException", 400
+	case errs.Validation:
+		return "ValidationException", 400
+	case errs.AccessDenied:
+		return "AccessDeniedException", 400
+	case errs.TokenExpired:
+		return "ExpiredTokenException", 400
+	case errs.Throttled:
+		return "ThrottlingException", 400
+	case errs.Unavailable:
+		return "ServiceUnavailable", 503
+	case errs.Internal, errs.RepositoryNotFound, errs.RepositoryExists, errs.RepositoryNotEmpty, errs.ImageNotFound,
+		errs.ImageExists, errs.TagExists, errs.ImageDigestMismatch, errs.ManifestInvalid, errs.ManifestTypeMissing,
+		errs.ManifestTooLarge, errs.ManifestUntranslated, errs.ReferencedImagesNotFound, errs.ImageReferenced, errs.LayersNotFound,
+		errs.LayerInaccessible, errs.LayerExists, errs.LayerReferenced, errs.LayerPartTooSmall, errs.LayerPartInvalid,
+		errs.LayerDigestMismatch, errs.LayerTooLarge, errs.UploadNotFound, errs.UploadEmpty, errs.UploadBusy,
+		errs.UploadInterrupted, errs.RangeInvalid, errs.KeyFailure, errs.RepositoryPolicyNotFound, errs.RegistryPolicyNotFound,
+		errs.EntityNotFound, errs.EntityExists, errs.EntityInUse, errs.EntityUnmodifiable, errs.EntityLimit,
+		errs.InvalidUserType, errs.PolicyMalformed, errs.PolicyNotAttachable, errs.PasswordRefused, errs.AuthenticationCode,
+		errs.ProviderUnreachable, errs.IdentityTokenInvalid, errs.IdentityTokenExpired, errs.IdentityTokenRejected, errs.SessionPolicyTooLarge,
+		errs.AuthorizationMessage, errs.LifecyclePolicyNotFound, errs.LifecyclePreviewNotFound, errs.LifecyclePreviewInProgress, errs.TemplateNotFound,
+		errs.TemplateExists, errs.ExclusionNotFound, errs.ExclusionExists, errs.StorageClassRefused, errs.DeletionProtected,
+		errs.BackfillNotFound, errs.BackfillInProgress, errs.BackfillStatusInvalid, errs.PullThroughRuleNotFound, errs.PullThroughRuleExists,
+		errs.UpstreamUnsupported, errs.UpstreamImageFailed, errs.UpstreamLayerFailed, errs.UpstreamReferrersFailed, errs.SecretNotFound,
+		errs.SecretInaccessible, errs.SecretUndecryptable, errs.SecretMissing, errs.SecretExists, errs.SecretInvalid,
+		errs.ScanNotFound, errs.ImageTypeUnsupported, errs.ImageArchived, errs.PullBlocked, errs.RegistryNotFound,
+		errs.CatalogDataNotFound, errs.RegionUnsupported, errs.EventResourceNotFound, errs.EventPatternInvalid, errs.QuotaNotFound,
+		errs.QuotaRequestOpen, errs.StorageFull:
+		return "InternalFailure", 500
 	}
+	return "InternalFailure", 500
 }

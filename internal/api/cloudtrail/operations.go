@@ -55,7 +55,7 @@ func (a *API) Service() aws.Service {
 		Regions:      a.Regions,
 		Protocol:     json11.Protocol{},
 		Known:        OperationNames(),
-		Errors:       errorTable().Named,
+		Errors:       errorOf,
 		ErrorShapes:  ErrorShapes(),
 		Notes: map[string]string{
 			"CreateTrail":  "S3BucketName is one of the setting audit.buckets; SnsTopicName, CloudWatchLogsLogGroupArn, CloudWatchLogsRoleArn, KmsKeyId and IsOrganizationTrail are refused",

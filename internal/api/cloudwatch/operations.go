@@ -70,7 +70,7 @@ func (a *API) Service() aws.Service {
 		SigningNames: []string{"monitoring"},
 		Host:         name.HostCloudWatch,
 		Known:        OperationNames(),
-		Errors:       errorTable().Named,
+		Errors:       errorOf,
 		ErrorShapes:  ErrorShapes(),
 		Notes: map[string]string{
 			"GetMetricStatistics": "percentiles are refused: usage is kept as sums by the minute",

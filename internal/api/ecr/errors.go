@@ -115,7 +115,7 @@ func errorOf(code errs.Code) (string, int) {
 	case errs.EntityNotFound, errs.EntityExists, errs.EntityInUse, errs.EntityUnmodifiable, errs.EntityLimit, errs.InvalidInput, errs.InvalidUserType,
 		errs.PolicyMalformed, errs.PolicyNotAttachable, errs.PasswordRefused, errs.AuthenticationCode, errs.ProviderUnreachable,
 		errs.IdentityTokenInvalid, errs.IdentityTokenExpired, errs.IdentityTokenRejected, errs.SessionPolicyTooLarge, errs.AuthorizationMessage:
-		return "ServerException", 500 // IAM's own; none of them reaches ECR
+		return "ServerException", 500 // IAM's own
 	case errs.StorageFull, errs.Internal, errs.SecretMissing, errs.SecretExists, errs.SecretInvalid,
 		errs.RegistryNotFound, errs.CatalogDataNotFound, errs.RegionUnsupported,
 		errs.EventResourceNotFound, errs.EventPatternInvalid, errs.TrailNotFound, errs.TrailExists, errs.TrailNameInvalid, errs.TrailBucketMissing, errs.TrailHomeRegion, errs.LookupAttributesInvalid, errs.TimeRangeInvalid, errs.PageSizeInvalid, errs.ParameterConflict, errs.QuotaNotFound, errs.QuotaRequestOpen: // other services' own

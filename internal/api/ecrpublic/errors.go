@@ -74,7 +74,8 @@ func errorOf(code errs.Code) (string, int) {
 		errs.PolicyMalformed, errs.PolicyNotAttachable, errs.PasswordRefused, errs.AuthenticationCode, errs.ProviderUnreachable,
 		errs.IdentityTokenInvalid, errs.IdentityTokenExpired, errs.IdentityTokenRejected, errs.SessionPolicyTooLarge, errs.AuthorizationMessage:
 		return "ServerException", 500 // IAM's own; none of them reaches ECR
-	case errs.StorageFull, errs.Internal, errs.SecretMissing, errs.SecretExists, errs.SecretInvalid:
+	case errs.StorageFull, errs.Internal, errs.SecretMissing, errs.SecretExists, errs.SecretInvalid,
+		errs.EventResourceNotFound, errs.EventPatternInvalid, errs.TrailNotFound, errs.TrailExists, errs.TrailNameInvalid, errs.TrailBucketMissing, errs.TrailHomeRegion, errs.LookupAttributesInvalid, errs.TimeRangeInvalid, errs.PageSizeInvalid, errs.ParameterConflict, errs.QuotaNotFound, errs.QuotaRequestOpen:
 		return "ServerException", 500
 	}
 	return "ServerException", 500

@@ -11,7 +11,6 @@ package events
 import (
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/json11"
-	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/event/rule"
 	"github.com/berth-registry/berth/internal/domain/name"
 )
@@ -42,7 +41,7 @@ func (a *API) Service() aws.Service {
 		Host:         name.HostEvents,
 		Protocol:     json11.Protocol{},
 		Known:        OperationNames(),
-		Errors:       errorTable().Named,
+		Errors:       errorOf,
 		ErrorShapes:  ErrorShapes(),
 		BodyLimits:   map[string]int64{"PutTargets": targetsBodyLimit},
 		Notes: map[string]string{
@@ -77,24 +76,5 @@ func (a *API) operations() []aws.Operation {
 		aws.Op("ListTagsForResource", false, a.listTagsNeeds, a.listTags),
 		aws.Op("DescribeEventBus", false, describeBusNeeds, a.describeBus),
 		aws.Op("ListEventBuses", false, listBusesNeeds, a.listBuses),
-	}
-}
-
-// errorTable is the one table from a failure to EventBridge's error and its status. Other
-// features' failures cannot reach it and would be faults of ours.
-func errorTable() aws.ErrorTable {
-	return aws.ErrorTable{
-		errs.Internal:              {Name: "InternalException", Status: 500},
-		errs.StorageFull:           {Name: "InternalException", Status: 500},
-		errs.EventResourceNotFound: {Name: "ResourceNotFoundException", Status: 400},
-		errs.EventPatternInvalid:   {Name: "InvalidEventPatternException", Status: 400},
-		errs.LimitExceeded:         {Name: "LimitExceededException", Status: 400},
-		errs.Validation:            {Name: "ValidationException", Status: 400},
-		errs.InvalidParameter:      {Name: "ValidationException", Status: 400},
-		errs.InvalidInput:          {Name: "ValidationException", Status: 400}, // a page token that is none
-		errs.AccessDenied:          {Name: "AccessDeniedException", Status: 400},
-		errs.TokenExpired:          {Name: "ExpiredTokenException", Status: 400},
-		errs.Throttled:             {Name: "ThrottlingException", Status: 400},
-		errs.Unavailable:           {Name: "ServiceUnavailable", Status: 503},
 	}
 }

@@ -30,7 +30,7 @@ func (a *API) putTargets(ctx context.Context, c *aws.Call, in *PutTargetsInput) 
 	}
 	out := &PutTargetsOutput{FailedEntries: []PutTargetsResultEntry{}}
 	for _, f := range append(failures, more...) {
-		code, _ := errorTable().Named(f.Reason.Code)
+		code, _ := errorOf(f.Reason.Code)
 		out.FailedEntries = append(out.FailedEntries, PutTargetsResultEntry{TargetId: new(f.TargetID), ErrorCode: &code, ErrorMessage: &f.Reason.Message})
 	}
 	out.FailedEntryCount = new(int64(len(out.FailedEntries)))
@@ -149,7 +149,7 @@ func (a *API) removeTargets(ctx context.Context, c *aws.Call, in *RemoveTargetsI
 	}
 	out := &RemoveTargetsOutput{FailedEntryCount: new(int64(len(failures))), FailedEntries: []RemoveTargetsResultEntry{}}
 	for _, f := range failures {
-		code, _ := errorTable().Named(f.Reason.Code)
+		code, _ := errorOf(f.Reason.Code)
 		out.FailedEntries = append(out.FailedEntries, RemoveTargetsResultEntry{TargetId: new(f.TargetID), ErrorCode: &code, ErrorMessage: &f.Reason.Message})
 	}
 	return out, nil

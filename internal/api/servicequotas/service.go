@@ -8,12 +8,9 @@
 package servicequotas
 
 import (
-	"net/http"
-
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/json11"
 	"github.com/berth-registry/berth/internal/domain/authz"
-	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota/increase"
 )
@@ -40,7 +37,7 @@ func (a *API) Service() aws.Service {
 		Host:         name.HostServiceQuotas,
 		Protocol:     json11.Protocol{},
 		Known:        OperationNames(),
-		Errors:       errorTable().Named,
+		Errors:       errorOf,
 		ErrorShapes:  ErrorShapes(),
 		Notes: map[string]string{
 			"ListServices":                "those with quotas here: ecr and ecr-public",
@@ -77,21 +74,4 @@ func requestNeeds(c *aws.Call, in *RequestServiceQuotaIncreaseInput) ([]authz.Ne
 		},
 		Context: map[string][]string{"servicequotas:service": {*in.ServiceCode}},
 	}}, nil
-}
-
-// errorTable is the one table from a failure to the service's error and its status.
-func errorTable() aws.ErrorTable {
-	return aws.ErrorTable{
-		errs.QuotaNotFound:    {Name: "NoSuchResourceException", Status: http.StatusBadRequest},
-		errs.QuotaRequestOpen: {Name: "ResourceAlreadyExistsException", Status: http.StatusBadRequest},
-		errs.InvalidParameter: {Name: "IllegalArgumentException", Status: http.StatusBadRequest},
-		errs.InvalidInput:     {Name: "InvalidPaginationTokenException", Status: http.StatusBadRequest},
-		errs.Validation:       {Name: "ValidationException", Status: http.StatusBadRequest},
-		errs.LimitExceeded:    {Name: "QuotaExceededException", Status: http.StatusBadRequest},
-		errs.AccessDenied:     {Name: "AccessDeniedException", Status: http.StatusBadRequest},
-		errs.TokenExpired:     {Name: "ExpiredTokenException", Status: http.StatusBadRequest},
-		errs.Throttled:        {Name: "TooManyRequestsException", Status: http.StatusBadRequest},
-		errs.Unavailable:      {Name: "ServiceUnavailable", Status: http.StatusServiceUnavailable},
-		errs.Internal:         {Name: "ServiceException", Status: http.StatusInternalServerError},
-	}
 }

@@ -25,13 +25,15 @@ type Layers interface {
 
 // sources are what numbers are read from when somebody asks.
 type sources struct {
-	queue       Queue
-	layers      Layers
-	certificate func() time.Time
-	replication Replication
-	upstreams   Upstreams
-	scans       Scans
-	databases   VulnerabilityDatabases
+	deliveries             Deliveries
+	lostRecords, lostPulls Lost
+	queue                  Queue
+	layers                 Layers
+	certificate            func() time.Time
+	replication            Replication
+	upstreams              Upstreams
+	scans                  Scans
+	databases              VulnerabilityDatabases
 }
 
 // Jobs attaches the queue.
@@ -92,6 +94,7 @@ func (o *Observer) addSources() {
 	add("upstreams", 0, o.readUpstreams, upstreamMetrics()...)
 	add("scans", 0, o.readScans, scanMetrics()...)
 	add("scanning", hold, o.readScanning, scanningMetrics()...)
+	add("events", hold, o.readEvents, eventMetrics()...)
 	add("databases", 0, o.readDatabases,
 		gauge("berth_db_connections", "Connections that transactions run on, by state (in_use, idle); with SQLite, those of readers.", "db", "state"),
 		gauge("berth_db_connections_max", "How many connections there may be.", "db"),

@@ -47,7 +47,7 @@ func (o *Observer) RepositoryPulls(p RepositoryPulls) error {
 	const metric = "berth_usage_repository_pulls_total"
 	o.registry.Source(obs.Source{
 		Name: "usage", Clock: o.cfg.Clock, Failed: o.unread,
-		Metrics: []obs.Metric{counter(metric, "RepositoryPullCount of the CloudWatch namespace AWS/ECR, and the same of public registries: manifests that this node has given out, by repository. Those that are too many share the empty label.", "account", "region", "repository")},
+		Metrics: []obs.Metric{counter(metric, "RepositoryPullCount of the CloudWatch namespace AWS/ECR, and the same of public registries: manifests that this node has given out, by repository; those of the repositories with the most.", "account", "region", "repository")},
 		Read: func(_ context.Context, set set) error {
 			for _, n := range p.PullCounts() {
 				set(metric, float64(n.Pulls), string(n.Registry.Account), string(n.Registry.Region), string(n.Repository))

@@ -119,11 +119,9 @@ func (s *Service) Pull(reg name.Registry, repo name.Repository) {
 		return
 	}
 	k := registryRepository{reg, repo}
-	if _, ok := s.pulls[k]; !ok && len(s.pulls) >= s.c.Repositories {
-		s.others++
-		return
+	if _, ok := s.pulls[k]; ok || len(s.pulls) < s.maxKeys {
+		s.pulls[k]++
 	}
-	s.pulls[k]++
 }
 
 // Push counts a manifest that a client has pushed, for the day's report.
@@ -185,28 +183,24 @@ func (s *Service) Dropped() int64 {
 // PullCount is how many manifests of a repository this node has given out since its
 // start.
 type PullCount struct {
-	Registry name.Registry
-	// Repository is "" for all those together that are too many (Config.Repositories).
+	Registry   name.Registry
 	Repository name.Repository
 	Pulls      int64
 }
 
-// PullCounts lists them, in order. It is for Prometheus; CloudWatch's numbers are
-// those of the deployment (Points).
+// PullCounts lists those of the Config.Repositories with the most, the most first. It is
+// for Prometheus; CloudWatch's numbers are those of the deployment (Points).
 func (s *Service) PullCounts() []PullCount {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := make([]PullCount, 0, len(s.pulls)+1)
+	all := make([]PullCount, 0, len(s.pulls))
 	for k, n := range s.pulls {
 		all = append(all, PullCount{k.registry, k.repository, n})
 	}
+	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b PullCount) int {
-		return cmp.Or(cmp.Compare(a.Registry.Account, b.Registry.Account), cmp.Compare(a.Registry.Region, b.Registry.Region), cmp.Compare(a.Repository, b.Repository))
+		return cmp.Or(cmp.Compare(b.Pulls, a.Pulls), cmp.Compare(a.Registry.Account, b.Registry.Account), cmp.Compare(a.Registry.Region, b.Registry.Region), cmp.Compare(a.Repository, b.Repository))
 	})
-	if s.others > 0 {
-		all = append(all, PullCount{Pulls: s.others})
-	}
-	return all
+	return all[:min(len(all), s.c.Repositories)]
 }
 
 // Flush writes down what was counted, adding it to what other nodes have. What could not

@@ -182,12 +182,27 @@ func TestBounded(t *testing.T) {
 		w.flush(w.s)
 		w.wants("the third", w.points(us, east, w.pullsOf("cc"), w.clk.Now(), time.Minute), "12:02 1 1 1 1")
 		w.wants("the first", w.points(us, east, w.pullsOf("aa"), w.clk.Now(), time.Minute), "12:02 1 2 2 2")
-		// For Prometheus there is a bound of its own, without a loss.
 		got := w.s.PullCounts()
-		if len(got) != 3 || got[0] != (PullCount{here, "aa", 2}) || got[1] != (PullCount{here, "bb", 1}) || got[2] != (PullCount{Pulls: 2}) {
+		if len(got) != 2 || got[0] != (PullCount{here, "aa", 2}) || got[1] != (PullCount{here, "bb", 1}) {
 			t.Errorf("the pulls are %+v", got)
 		}
 	})
+}
+
+// TestPullCounts: those with the most are told, the most first.
+func TestPullCounts(t *testing.T) {
+	s := New(Config{Clock: clock.System{}, Log: slog.New(slog.DiscardHandler), Repositories: 2})
+	for _, repo := range []name.Repository{"aa", "bb", "cc", "bb", "cc", "cc"} {
+		s.Pull(here, repo)
+	}
+	if got := s.PullCounts(); len(got) != 2 || got[0] != (PullCount{here, "cc", 3}) || got[1] != (PullCount{here, "bb", 2}) {
+		t.Errorf("the pulls are %+v", got)
+	}
+	none := New(Config{Clock: clock.System{}, Log: slog.New(slog.DiscardHandler)})
+	none.Pull(here, "aa")
+	if got := none.PullCounts(); len(got) != 0 {
+		t.Errorf("told without being asked: %+v", got)
+	}
 }
 
 // TestKept: what cannot be written is kept, and counts once.

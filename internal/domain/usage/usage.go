@@ -58,8 +58,7 @@ type Service struct {
 	dropped  int64
 	dropping bool // since the last flush, and the log says so
 	failing  bool
-	pulls    map[registryRepository]int64 // since the start; of Config.Repositories
-	others   int64
+	pulls    map[registryRepository]int64 // since the start, where Config.Repositories asks for it
 }
 
 // New makes a Service. Run has to run for it to write anything down.

@@ -35,6 +35,6 @@ func NewID() int64 {
 }
 
 // IDBefore returns a bound above all ids that NewID has made on this node longer than age
-// ago, in milliseconds: for who reads rows in the order of their ids, and leaves out the
-// newest, beside which transactions that began earlier may still commit theirs.
+// ago, in milliseconds: for who leaves out the newest rows, beside which earlier
+// transactions may still commit theirs.
 func IDBefore(age time.Duration) int64 { return NewID() - age.Milliseconds()<<idRandomBits }

@@ -228,13 +228,15 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// waitAfter is how long a delivery waits that has failed so many times.
-func (s *Service) waitAfter(attempts int64) time.Duration {
+// wait is how long a delivery waits that has failed so many times, lastly so: no shorter
+// than its target asks for.
+func (s *Service) wait(attempts int64, failure error) time.Duration {
 	longest := s.Options.LongestPause
 	if n := min(attempts-1, 30); s.Options.FirstPause<<n < longest {
 		longest = s.Options.FirstPause << n
 	}
-	return longest/2 + time.Duration(mathrand.Int64N(int64(longest/2)+1))
+	asked, _ := eventsink.Wait(failure)
+	return max(asked, longest/2+time.Duration(mathrand.Int64N(int64(longest/2)+1)))
 }
 
 // Stats is how the service is doing.

@@ -3,6 +3,7 @@ package delivery_test
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/event"
 	"github.com/berth-registry/berth/internal/domain/event/delivery"
 	"github.com/berth-registry/berth/internal/domain/event/rule"
 	"github.com/berth-registry/berth/internal/domain/event/transform"
@@ -34,12 +36,14 @@ func TestOrderOnSeveralNodesWithFailures(t *testing.T) {
 			return nil
 		})
 		var nodes []*delivery.Service
+		steady := quick
+		steady.Lease = 0 // the preset, which no node misses for being slow
 		for _, db := range dbs {
-			s := w.node(db, quick)
+			s := w.node(db, steady)
 			w.run(s)
 			nodes = append(nodes, s)
 		}
-		const repos, pushes = 5, 15
+		const repos, pushes = 4, 8
 		var pushing sync.WaitGroup
 		for r := range repos {
 			pushing.Go(func() {
@@ -404,12 +408,7 @@ func TestLease(t *testing.T) {
 	each(t, func(t *testing.T, dbs []*sqldb.DB) {
 		clk := clock.NewFake(time.Now())
 		w := start(t, dbs[0], clk)
-		if err := w.db.Update(t.Context(), func(tx *sqldb.Tx) error { // as a node leaves it that is killed
-			_, err := tx.Exec(t.Context(), `INSERT INTO event_stream (rule_id, target_id, owner, lease_until) SELECT rule_id, id, 'killed', $1 FROM event_target`, clk.Now().Add(30*time.Second).UnixMicro())
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
+		w.leaseOut(30 * time.Second)
 		w.push("a", "1")
 		s := w.node(dbs[1], quick)
 		stop := w.run(s)
@@ -426,4 +425,47 @@ func TestLease(t *testing.T) {
 		w.run(w.node(dbs[2], quick))
 		w.until("the other node sends", func() bool { return w.tags(hook, "a") == "1" })
 	})
+}
+
+// A node that is alone on its database forgets who served targets before it was cut off.
+func TestAlone(t *testing.T) {
+	db := sqldbtest.SQLite(t)
+	w := start(t, db, clock.NewFake(time.Now()))
+	w.leaseOut(30 * time.Second)
+	w.push("a", "1")
+	s := delivery.New(delivery.Config{
+		DB: db, Clock: w.clock, Log: slog.New(slog.DiscardHandler), Rules: w.rules, Send: w.receiver.send, Alone: true, Options: quick,
+	})
+	w.run(s)
+	w.until("it is sent", func() bool { return w.tags(hook, "a") == "1" })
+}
+
+// An event that this node records is routed without a look at the tables that is due.
+func TestSubscribe(t *testing.T) {
+	db := sqldbtest.SQLite(t)
+	w := start(t, db, clock.System{})
+	rarely := quick
+	rarely.Poll = 10 * patience
+	s := w.node(db, rarely)
+	w.outbox = event.NewOutbox(s.Subscribe)
+	w.run(s)
+	for i := range 5 {
+		w.push("a", strconv.Itoa(i))
+	}
+	w.until("they are sent", func() bool { return w.tags(hook, "a") == "0 1 2 3 4" })
+}
+
+// A target that says how long it wants to be left alone is.
+func TestATargetThatAsksToWait(t *testing.T) {
+	db := sqldbtest.SQLite(t)
+	clk := clock.NewFake(time.Now())
+	w := start(t, db, clk)
+	w.receiver.set(func(string, eventsink.Message) error { return eventsink.Later(errAway, time.Hour) })
+	s := w.node(db, quick)
+	w.run(s)
+	w.push("a", "1")
+	w.until("a try fails", func() bool { return w.stats(s).Failed == 1 })
+	if d := w.list(s, delivery.Filter{}); len(d) != 1 || !d[0].NextAt.Equal(clk.Now().Truncate(time.Microsecond).Add(time.Hour)) {
+		t.Errorf("%+v", d)
+	}
 }

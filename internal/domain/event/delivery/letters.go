@@ -107,7 +107,7 @@ func (s *Service) sendLetter(ctx context.Context, l letter) error {
 	if err != nil {
 		text = storable(err.Error())
 		if !eventsink.IsPermanent(err) && l.tries < letterTries {
-			next = s.Clock.Now().Add(s.waitAfter(l.tries)).UnixMicro()
+			next = s.Clock.Now().Add(s.wait(l.tries, err)).UnixMicro()
 		} else {
 			s.Log.Error("a dead letter could not be sent and is given up; the event stays in the list of the dead", "rule", l.ruleARN, "delivery", l.id, "to", l.to, "error", err)
 		}

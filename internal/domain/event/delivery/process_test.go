@@ -163,7 +163,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := start(t, db, clock.System{})
-	const rounds, pushes = 4, 10
+	const rounds, pushes = 3, 8
 	var lines []string
 	n := 0
 	for range rounds {

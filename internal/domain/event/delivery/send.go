@@ -146,7 +146,7 @@ func (s *Service) failed(ctx context.Context, t target, ordering string, h head,
 	var dead bool
 	err = s.inLane(ctx, t, ordering, func(ctx context.Context, tx *sqldb.Tx) (bool, error) {
 		now := s.Clock.Now()
-		wait := s.waitAfter(attempts)
+		wait := s.wait(attempts, sendErr)
 		dead = eventsink.IsPermanent(sendErr) || h.attempts >= int64(h.target.MaxAttempts) || now.Add(wait).Sub(h.since) > h.target.MaxAge
 		state, died, letterAt := int64(0), int64(0), int64(0)
 		if dead {

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 const (
 	// patience is how long a test waits for what has to come.
-	patience = time.Minute
+	patience = 3 * time.Minute
 
 	hook    = "arn:aws:events:us-east-1:111111111111:api-destination/hook/1"
 	letters = "arn:aws:sqs:us-east-1:111111111111:letters"
@@ -43,7 +43,7 @@ const (
 var (
 	home = name.Registry{Account: "111111111111", Region: "us-east-1"}
 
-	quick = delivery.Options{Poll: 20 * time.Millisecond, Lease: 2 * time.Second, FirstPause: 5 * time.Millisecond, LongestPause: 50 * time.Millisecond, Parallel: 4}
+	quick = delivery.Options{Poll: 50 * time.Millisecond, Lease: 2 * time.Second, FirstPause: 5 * time.Millisecond, LongestPause: 50 * time.Millisecond, Parallel: 4}
 )
 
 // got is a message that a target has taken.
@@ -231,6 +231,17 @@ func (w *world) list(s *delivery.Service, f delivery.Filter) []delivery.Delivery
 		w.t.Fatal(err)
 	}
 	return all
+}
+
+// leaseOut leaves the leases of all targets as a node does that is killed.
+func (w *world) leaseOut(d time.Duration) {
+	w.t.Helper()
+	if err := w.db.Update(w.t.Context(), func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(w.t.Context(), `INSERT INTO event_stream (rule_id, target_id, owner, lease_until) SELECT rule_id, id, 'killed', $1 FROM event_target`, w.clock.Now().Add(d).UnixMicro())
+		return err
+	}); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) count(query string) (n int) {

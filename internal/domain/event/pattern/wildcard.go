@@ -2,12 +2,12 @@ package pattern
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 	"strings"
 )
 
-// parseWildcard reads a wildcard: * is any text, \* a star, \\ a backslash.
+// parseWildcard reads a wildcard: * is any text, \* a star, \\ a backslash. What is wrong
+// with one is a syntaxError without a place in the pattern.
 func parseWildcard(text string) (wildcard, error) {
 	var w wildcard
 	var part strings.Builder
@@ -15,13 +15,13 @@ func parseWildcard(text string) (wildcard, error) {
 		// Positions count the opening quote, as AWS's matcher does.
 		switch c := text[i]; {
 		case c == '*' && strings.HasPrefix(text[i+1:], "*"):
-			return wildcard{}, fmt.Errorf("Consecutive wildcard characters at pos %d", i+1) //nolint:staticcheck // AWS's words, which a user sees as they are
+			return wildcard{}, wrong(i+1, "Consecutive wildcard characters at pos %d", i+1)
 		case c == '*':
 			w.parts = append(w.parts, part.String())
 			part.Reset()
 		case c == '\\':
 			if i++; i >= len(text) || (text[i] != '*' && text[i] != '\\') {
-				return wildcard{}, fmt.Errorf("Invalid escape character at pos %d", i) //nolint:staticcheck // as above
+				return wildcard{}, wrong(i, "Invalid escape character at pos %d", i)
 			}
 			part.WriteByte(text[i])
 		default:

@@ -66,16 +66,16 @@ func (s *Service) PutTargets(ctx context.Context, home name.Registry, ruleName s
 }
 
 // check holds a target against what EventBridge refuses of a whole call.
-func (t Settings) check() error {
-	for _, arn := range []string{t.ARN, t.DeadLetterARN} {
-		if _, err := name.ParseARN(arn); err != nil && (arn != "" || arn == t.ARN) {
+func (s Settings) check() error {
+	for _, arn := range []string{s.ARN, s.DeadLetterARN} {
+		if _, err := name.ParseARN(arn); err != nil && (arn != "" || arn == s.ARN) {
 			return errs.New(errs.Validation, "Parameter %s is not valid. Reason: Provided Arn is not in correct format.", arn)
 		}
 		if err := storable("Arn", arn); err != nil {
 			return err
 		}
 	}
-	return t.Input.CheckFor(t.ID)
+	return s.Input.CheckFor(s.ID)
 }
 
 // unknown says why the destinations of a target cannot be had, nil if they can.

@@ -66,7 +66,9 @@ func TestEntries(t *testing.T) {
 				t.Errorf("%s %q: can be adjusted, and is no value", s.Code, e.Title)
 			}
 		}
-		if !slices.IsSortedFunc(all, func(a, b increase.Entry) int { return strings.Compare(strings.ToLower(a.Title), strings.ToLower(b.Title)) }) {
+		if !slices.IsSortedFunc(all, func(a, b increase.Entry) int {
+			return strings.Compare(strings.ToLower(a.Title), strings.ToLower(b.Title))
+		}) {
 			t.Errorf("%s: not in the order of titles", s.Code)
 		}
 	}

@@ -55,9 +55,12 @@ func TestCreds(t *testing.T) {
 	account, accountKey := pair(t, nkeys.CreateAccount)
 	user, userKey := pair(t, nkeys.CreateUser)
 	const limits = `"subs":-1,"data":-1,"payload":-1`
-	server := natstest.Start(t, fmt.Sprintf("operator: %s\nresolver: MEMORY\nresolver_preload { %s: %s }\n",
-		token(t, operator, operatorKey, operatorKey, "operator", ""), accountKey,
-		token(t, operator, operatorKey, accountKey, "account", `,"limits":{`+limits+`,"imports":-1,"exports":-1,"wildcards":true,"conn":-1,"leaf":-1}`)))
+	_, systemKey := pair(t, nkeys.CreateAccount) // JetStream, which servers of tests have, wants one
+	accountToken := func(of string) string {
+		return token(t, operator, operatorKey, of, "account", `,"limits":{`+limits+`,"imports":-1,"exports":-1,"wildcards":true,"conn":-1,"leaf":-1}`)
+	}
+	server := natstest.Start(t, fmt.Sprintf("operator: %s\nsystem_account: %s\nresolver: MEMORY\nresolver_preload { %s: %s, %s: %s }\n",
+		token(t, operator, operatorKey, operatorKey, "operator", ""), systemKey, systemKey, accountToken(systemKey), accountKey, accountToken(accountKey)))
 	seed, err := user.Seed()
 	if err != nil {
 		t.Fatal(err)

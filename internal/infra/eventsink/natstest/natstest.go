@@ -110,7 +110,7 @@ func (s *Server) greeted() error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // it was only read
 	if err := c.SetDeadline(time.Now().Add(wait)); err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (s *Server) Connections() int {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }() // it was only read
 	var out struct {
 		Connections int `json:"num_connections"`
 	}

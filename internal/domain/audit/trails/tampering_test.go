@@ -1,0 +1,135 @@
+package trails_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-registry/berth/internal/domain/audit/trails/verify"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
+	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
+)
+
+// alter changes a file of the store on the disk, packed anew.
+func (w *world) alter(key, from, to string) {
+	w.t.Helper()
+	content := w.read(key)
+	if !bytes.Contains(content, []byte(from)) {
+		w.t.Fatalf("%s has no %q: %s", key, from, content)
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, err := z.Write(bytes.Replace(content, []byte(from), []byte(to), 1))
+	w.must(errors.Join(err, z.Close()))
+	w.must(os.WriteFile(filepath.Join(w.root, key), packed.Bytes(), 0o600))
+}
+
+func TestTampering(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		w, ctx := newWorld(t, db), t.Context()
+		in := all("")
+		in.MultiRegion = false
+		_, err := w.Create(ctx, in)
+		w.must(err)
+		w.must(w.Start(ctx, home, "all"))
+		for range 3 {
+			w.record(account, west, "ecr.amazonaws.com", 3)
+			w.must(w.Deliver(ctx))
+			w.clock.Advance(time.Hour)
+		}
+		w.must(w.Deliver(ctx))
+		w.valid()
+		files, digests := w.keysOf("CloudTrail"), w.keysOf("CloudTrail-Digest")
+		slices.SortFunc(files, func(a, b string) int { return strings.Compare(a[:80], b[:80]) })
+		if len(files) != 3 || len(digests) != 3 {
+			t.Fatalf("%q %q", files, digests)
+		}
+		path := func(key string) string { return filepath.Join(w.root, key) }
+		remove := func(key string) { w.must(os.Remove(path(key))) }
+		exec := func(statement string, args ...any) {
+			w.must(db.Update(ctx, func(tx *sqldb.Tx) error {
+				n, err := tx.Exec(ctx, statement, args...)
+				if err == nil && n == 0 {
+					err = errors.New("nothing was changed")
+				}
+				return err
+			}))
+		}
+		var middle struct {
+			Records []struct{ EventID, RequestID string }
+		}
+		w.must(json.Unmarshal(w.read(files[1]), &middle))
+		id := middle.Records[1].EventID
+		for _, c := range []struct {
+			name string
+			do   func()
+			// want are the kinds that are found with the files alone, known those with the
+			// database beside them.
+			want, known []string
+			record      string
+		}{
+			{"a record of a file is altered", func() { w.alter(files[1], `"requestID":"r1"`, `"requestID":"r9"`) },
+				[]string{verify.FileAltered}, []string{verify.FileAltered, verify.RecordAltered}, id},
+			{"a record of a file is removed", func() {
+				b := string(w.read(files[1]))
+				i, j := strings.Index(b, `"requestID":"r0"`), strings.Index(b, `"requestID":"r1"`)
+				from, to := strings.Index(b[i:], "},{")+i, strings.Index(b[j:], "},{")+j
+				w.alter(files[1], b[from:to], "")
+			}, []string{verify.FileAltered}, []string{verify.FileAltered, verify.RecordRemoved}, id},
+			{"a file is removed", func() { remove(files[1]) }, []string{verify.FileMissing}, []string{verify.FileMissing}, ""},
+			{"a file is no file", func() { w.must(os.WriteFile(path(files[1]), []byte("x"), 0o600)) }, []string{verify.FileAltered}, []string{verify.FileAltered}, ""},
+			{"a file is put there", func() {
+				b, err := os.ReadFile(path(files[1]))
+				w.must(err)
+				w.must(os.WriteFile(path(files[1][:len(files[1])-24]+"AAAAAAAAAAAAAAAA.json.gz"), b, 0o600))
+			}, []string{verify.FileUnlisted}, []string{verify.FileUnlisted}, ""},
+			{"a digest is altered", func() { w.alter(digests[1], files[1], files[0]) },
+				[]string{verify.DigestInvalid, verify.FileUnlisted}, []string{verify.DigestInvalid}, ""},
+			{"a digest is removed", func() { remove(digests[1]) },
+				[]string{verify.DigestMissing, verify.DigestUnlinked, verify.FileUnlisted}, []string{verify.DigestMissing, verify.DigestUnlinked}, ""},
+			{"the first digest is removed", func() { remove(digests[0]) }, []string{verify.DigestMissing}, []string{verify.DigestMissing}, ""},
+			{"the last digest is removed", func() { remove(digests[2]) }, nil, []string{verify.DigestMissing}, ""},
+			{"a signature is removed", func() { remove(digests[1] + ".sig") },
+				[]string{verify.DigestInvalid, verify.FileUnlisted}, []string{verify.DigestInvalid}, ""},
+			{"a record of the database is altered", func() {
+				exec(`UPDATE audit SET record = replace(record, '"r1"', '"r8"') WHERE record LIKE $1`, "%"+id+"%")
+			},
+				nil, []string{verify.DatabaseAltered}, id},
+			{"a record of the database is removed", func() { exec(`DELETE FROM audit WHERE record LIKE $1`, "%"+id+"%") },
+				nil, []string{verify.DatabaseRemoved}, id},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				saved := t.TempDir()
+				w.must(os.CopyFS(saved, os.DirFS(w.root)))
+				c.do()
+				for _, known := range []bool{false, true} {
+					r, want := w.verify(known), c.want
+					if known {
+						want = c.known
+					}
+					var kinds []string
+					for _, p := range r.Problems {
+						if kinds = append(kinds, p.Kind); strings.HasPrefix(p.Kind, "record") && p.EventID != c.record {
+							t.Errorf("%+v, want the record %s", p, c.record)
+						}
+					}
+					slices.Sort(kinds)
+					if !slices.Equal(kinds, want) {
+						t.Errorf("with the database: %v: got %q, want %q: %+v", known, kinds, want, r)
+					}
+				}
+				for _, entry := range []string{"AWSLogs"} {
+					w.must(os.RemoveAll(filepath.Join(w.root, entry)))
+				}
+				w.must(os.CopyFS(w.root, os.DirFS(saved)))
+			})
+		}
+	})
+}
