@@ -9,10 +9,14 @@ import (
 	"os"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/cloudtrail"
+	"github.com/berth-registry/berth/internal/api/cloudwatch"
 	"github.com/berth-registry/berth/internal/api/ecr"
 	"github.com/berth-registry/berth/internal/api/ecrpublic"
+	"github.com/berth-registry/berth/internal/api/events"
 	"github.com/berth-registry/berth/internal/api/iam"
 	"github.com/berth-registry/berth/internal/api/secretsmanager"
+	"github.com/berth-registry/berth/internal/api/servicequotas"
 	"github.com/berth-registry/berth/internal/api/sts"
 )
 
@@ -24,6 +28,10 @@ func main() {
 		iam.New(iam.Config{}).Service(),
 		sts.New(sts.Config{}).Service(),
 		secretsmanager.New(secretsmanager.Config{}).Service(),
+		events.New(events.Config{}).Service(),
+		cloudtrail.New(cloudtrail.Config{}).Service(),
+		cloudwatch.New(cloudwatch.Config{}).Service(),
+		servicequotas.New(servicequotas.Config{}).Service(),
 	}
 	if _, err := os.Stdout.Write(aws.Compatibility(services)); err != nil {
 		fmt.Fprintln(os.Stderr, "compatibility:", err)
