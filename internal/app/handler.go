@@ -42,7 +42,10 @@ func (a *App) buildHandler() (http.Handler, error) {
 		Scans: a.scanning.Scans, Gate: a.scanning.Gate,
 	})
 	pipeline, err := aws.New(aws.Config{
-		Services:      append(a.telling.APIs(signing), ecrAPI.Service(), a.publishing.API(signing).Service(), a.stsAPI().Service(), a.iamAPI().Service(), secretsmanager.New(secretsmanager.Config{Secrets: a.distribution.Secrets}).Service()}, a.telling.APIs(signing)...),
+		Services: append([]aws.Service{
+			ecrAPI.Service(), a.publishing.API(signing).Service(), a.stsAPI().Service(), a.iamAPI().Service(),
+			secretsmanager.New(secretsmanager.Config{Secrets: a.distribution.Secrets}).Service(),
+		}, a.telling.APIs(signing)...), // behind ECR, whose words the unroutable gets
 		Authenticator: sigv4.New(sigv4.Config{Keys: keySource{a}, Clock: a.clk, Log: a.log}),
 		Authorizer:    a.access, Audit: a.trail, Clock: a.clk, Log: a.log, Throttle: callThrottle{a.quotas},
 		Hosts: a.hosts, Regions: a.registries.Enabled, Origin: a.origin, Used: a.principals.Used, Observe: a.observe.AWS,
