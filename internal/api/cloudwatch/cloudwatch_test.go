@@ -95,7 +95,7 @@ func TestListMetrics(t *testing.T) {
 		t.Errorf("pages of %v, %d metrics", sizes, len(seen))
 	}
 	_, err = c.ListMetrics(ctx, &client.ListMetricsInput{NextToken: token})
-	failed(t, "a token of another question", err, "InvalidParameterValue", "token")
+	failed(t, "a token of another question", err, "InvalidParameterValue", "NextToken")
 	_, err = c.ListMetrics(ctx, &client.ListMetricsInput{OwningAccount: p("210987654321")})
 	failed(t, "another account", err, "InvalidParameterValue", "210987654321 is not linked")
 	_, err = c.ListMetrics(ctx, &client.ListMetricsInput{Namespace: p(":x")})

@@ -38,7 +38,7 @@ func (a *API) listMetrics(ctx context.Context, c *aws.Call, in *ListMetricsInput
 	}
 	after, err := a.tokens.Cursor(scope, in.NextToken)
 	if err != nil {
-		return nil, err
+		return nil, errs.New(errs.InvalidParameter, "The parameter NextToken is not one of this request. Leave it out to begin at the first page.")
 	}
 	found, next, err := a.Metrics.List(ctx, c.Principal.Account, c.Region, f, after, listSize)
 	if err != nil {

@@ -132,6 +132,7 @@ func (q Query) text() (string, error) {
 	key, tagged := strings.CutPrefix(q.GroupBy, tagPrefix)
 	switch {
 	case q.By != ByNone && q.By != ByDay && q.By != ByMonth:
+		return "", errs.New(errs.InvalidParameter, "A report cannot be by the %s. Have it by day, by month, or by neither.", q.By)
 	case q.GroupBy == "account":
 		return `SELECT d.day, r.account_id, '', '', 0, ` + stored + days + ` GROUP BY d.day, r.account_id`, nil
 	case q.GroupBy == "region":
@@ -141,7 +142,7 @@ func (q Query) text() (string, error) {
 	case tagged && key != "":
 		return `SELECT d.day, '', '', '', d.tags_id, ` + amounts + days + ` AND r.name <> '' GROUP BY d.day, d.tags_id`, nil
 	}
-	return "", errs.New(errs.InvalidParameter, "A report is by account, region, repository or tag:KEY, and by no interval, day or month; it cannot be by %q and %q.", q.GroupBy, q.By)
+	return "", errs.New(errs.InvalidParameter, "A report cannot be by %q. Group it by account, region, repository or tag:KEY.", q.GroupBy)
 }
 
 // group is what rows are added up for.

@@ -48,7 +48,7 @@ type sink struct {
 func New(s Settings) (eventsink.Sink, error) {
 	switch {
 	case s.Directory == "":
-		return nil, errors.New("this server writes no events to files; configure the directory for them first")
+		return nil, errors.New("this server writes no events to files; configure the directory for them first (events.files)")
 	case !utf8.ValidString(s.Path) || strings.ContainsFunc(s.Path, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }):
 		return nil, fmt.Errorf("%q is no path; leave control characters and backslashes out", s.Path)
 	case len(s.Path) > maxPath:

@@ -120,7 +120,7 @@ func parseURL(text string, plain bool) (*url.URL, error) {
 	case u.Fragment != "":
 		return nil, errors.New("the URL has a fragment, which servers never see")
 	case u.Scheme == "http" && !plain:
-		return nil, errors.New("the URL is one of plain HTTP; take https, or allow plain HTTP for webhooks in the configuration")
+		return nil, errors.New("the URL is one of plain HTTP; take https, or allow plain HTTP for webhooks in the configuration (events.allow_http)")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Errorf("the URL's scheme is %q; take https", u.Scheme)
 	}
@@ -298,7 +298,7 @@ func (w *sink) failed(err error) error {
 	}
 	var refused *address.Error
 	if errors.As(err, &refused) {
-		why := "it is not a public one; allow private addresses for webhooks in the configuration where that is meant"
+		why := "it is not a public one; allow private addresses for webhooks in the configuration (events.allow_private) where that is meant"
 		if w.AllowPrivate {
 			why = "it is " + refused.Why
 		}
