@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/berth-registry/berth/internal/app"
@@ -75,7 +76,8 @@ func (d directory) remove(t *testing.T, key string) {
 func (d directory) keys(t *testing.T) (all []string) {
 	t.Helper()
 	err := filepath.WalkDir(string(d), func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.Type().IsRegular() && !strings.Contains(e.Name(), ".tmp") {
+		// A file that is being written has another name first.
+		if err == nil && e.Type().IsRegular() && !strings.HasPrefix(e.Name(), ".berth-") {
 			key, _ := filepath.Rel(string(d), path) // path is below it
 			all = append(all, filepath.ToSlash(key))
 		}
@@ -281,7 +283,9 @@ func TestTrails(t *testing.T) {
 		}
 	}
 	for i := range 3 {
-		b.aws("ecr", "create-repository", "--repository-name", fmt.Sprintf("shop-%d", i))
+		repo := fmt.Sprintf("shop-%d", i)
+		_, err := apptest.Client(v.url, region).CreateRepository(t.Context(), &ecr.CreateRepositoryInput{RepositoryName: &repo})
+		must(t, repo, err)
 	}
 	b.aws("ecr-public", "create-repository", "--repository-name", "open", "--region", "us-east-1")
 	for kind, f := range v.of {
@@ -386,7 +390,7 @@ func (v *vault) tamper(t *testing.T, kind, pem string) {
 		{"a record is removed", func() { f.write(t, key, pack(t, []byte(cut))) }, key,
 			[]string{"log file altered: " + key, "record removed: " + key + ", " + victim.EventID + " CreateRepository"}, []string{"log file altered: " + key}},
 		{"a file is removed", func() { f.remove(t, key) }, key, []string{"log file missing: " + key}, []string{"log file missing: " + key}},
-		{"a digest is removed", func() { f.remove(t, digest) }, digest, []string{"digest missing: " + digest}, []string{"log file not listed: " + key}},
+		{"a digest is removed", func() { f.remove(t, digest) }, digest, []string{"digest missing: " + digest}, nil}, // the newest one: a chain alone cannot tell
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := whole
@@ -405,8 +409,8 @@ func (v *vault) tamper(t *testing.T, kind, pem string) {
 			}
 			if alone != nil {
 				out, status := verify(alone...)
-				if status != 1 {
-					t.Errorf("by the files alone: status %d", status)
+				if status != min(1, len(c.without)) {
+					t.Errorf("by the files alone: status %d: %s", status, out)
 				}
 				for _, want := range c.without {
 					if !strings.Contains(out, want) {

@@ -76,7 +76,7 @@ func leftOut(t catalogue.Table) bool {
 		"layer_reconcile", // speaks of this deployment's stores
 		"scan_database",   // speaks of objects that are not copied: who restores imports anew
 		"scan_database_state",
-		"quota_demand", "event_stream": // speak of its nodes
+		"quota_demand", "event_stream", "usage_task": // speak of its nodes
 		return true
 	}
 	return t.Volatile || t.Name == backends.VersionTable || strings.HasPrefix(t.Name, backends.VersionTable+"_")
