@@ -141,7 +141,7 @@ func change(ctx context.Context, in Target, do func(context.Context, int64) erro
 	if err != nil {
 		return Done{}, err
 	}
-	return Done{ID: in.ID}, do(ctx, id)
+	return Done(in), do(ctx, id)
 }
 
 // Routes adds the administration of deliveries.

@@ -439,7 +439,7 @@ func (o *office) operator(t *testing.T) {
 	}{
 		{"There are no such records.", 0, []string{"EventName=Nothing"}},
 		{"There are no such records.", 0, []string{"--region", "us-east-1", "EventName=DeleteRepository"}},
-		{"EventName", 1, []string{"DeleteRepository"}},
+		{"NAME=VALUE", 1, []string{"DeleteRepository"}},
 		{"--from", 1, []string{"--from", "yesterday"}},
 		{"EventId, EventName, ReadOnly", 1, []string{"Colour=red"}},
 	} {

@@ -173,7 +173,8 @@ func (o *office) failedCalls(t *testing.T) {
 		{"DeleteRepository", "bob", "AccessDenied", "is not authorized to perform: ecr:DeleteRepository"},
 		{"CreateRepository", "mary", "RepositoryAlreadyExistsException", "The repository with name 'testrepo' already exists"},
 		{"DescribeImageReplicationStatus", "mary", "RepositoryNotFoundException", "The repository with name 'none' does not exist"},
-		{"InitiateLayerUpload", "bob", "AccessDenied", "is not authorized to perform: ecr:InitiateLayerUpload"},
+		// Calls of registry clients have the code that the client was given.
+		{"InitiateLayerUpload", "bob", "DENIED", "is not authorized to perform: ecr:InitiateLayerUpload"},
 	} {
 		r := decode[map[string]any](t, o.find(t, c.event, func(r record) bool { return r.ErrorCode != "" && r.UserIdentity.UserName == c.user }))
 		code, _ := r["errorCode"].(string)

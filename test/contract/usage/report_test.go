@@ -2,6 +2,7 @@ package usage
 
 import (
 	"testing"
+	"time"
 
 	"github.com/berth-registry/berth/test/contract/harness"
 )
@@ -15,9 +16,10 @@ type row struct {
 	SentBytes, ReceivedBytes, Pulls, Pushes  int64
 }
 
-// reportOf is what berth usage says of this month.
+// reportOf is what berth usage says of yesterday and today: midnight may pass meanwhile.
 func reportOf(t *testing.T, s *harness.Server, group string, args ...string) []row {
 	t.Helper()
-	text := berth(t, s, "usage", append([]string{"--group-by", group, "--format", "json"}, args...)...)
+	from := time.Now().UTC().AddDate(0, 0, -1).Format(time.DateOnly)
+	text := berth(t, s, "usage", append([]string{"--from", from, "--group-by", group, "--format", "json"}, args...)...)
 	return decode[struct{ Rows []row }](t, text).Rows
 }

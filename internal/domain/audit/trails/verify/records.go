@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/audit"
@@ -25,9 +24,9 @@ func read(raw json.RawMessage) record {
 	return r
 }
 
-func (c *check) wrong(kind, object string, r record, format string, args ...any) {
+func (c *check) wrong(kind, object string, r record, text string) {
 	c.report.Problems = append(c.report.Problems, Finding{
-		Kind: kind, Object: object, EventID: r.ID, EventName: r.Name, EventTime: r.Time, Text: fmt.Sprintf(format, args...),
+		Kind: kind, Object: object, EventID: r.ID, EventName: r.Name, EventTime: r.Time, Text: text,
 	})
 }
 
