@@ -98,7 +98,10 @@ func (o *office) serviceRecords(t *testing.T) {
 		"resources":[{"ARN":"arn:aws:ecr:REGION:ACCOUNT:repository/%s","accountId":"ACCOUNT","type":"AWS::ECR::Repository"}],"eventType":"AwsServiceEvent","recipientAccountId":"ACCOUNT","serviceEventDetails":%s}`
 	rules := `{"rulePriority":1,"description":"remove all images > 2","lifecycleEventSelection":{"tagStatus":"Any","tagPrefixList":[],"countType":"Image count more than","countNumber":2},"action":"expire"}`
 	for event, readOnly := range map[string]string{"PolicyExecutionEvent": "true", "DryRunEvent": "true"} {
-		r := o.find(t, event, func(r record) bool { return r.ServiceEventDetails.RepositoryName == "life" })
+		r := o.find(t, event, func(r record) bool {
+			// The run that could not take the child of an index, not the one after it, which could.
+			return r.ServiceEventDetails.RepositoryName == "life" && (event == "DryRunEvent" || strings.Contains(r.whole, `"failureCode":"ImageReferencedByManifestList"`))
+		})
 		check(t, event, o.fill(fmt.Sprintf(head, event, readOnly, "life", `{"repositoryName":"life",
 			"lifecycleEventPolicy":{"lifecycleEventRules":[`+rules+`]}}`)), r, ".managementEvent", ".eventCategory",
 			".serviceEventDetails.lifecycleEventPolicy.lastEvaluatedAt", ".serviceEventDetails.lifecycleEventPolicy.policyVersion", ".serviceEventDetails.lifecycleEventPolicy.policyId",
