@@ -244,20 +244,21 @@ func (t *Trail) write(ctx context.Context, batch []Entry) error {
 		for i, e := range batch {
 			// The id is made here, where it is late: whoever reads the trail by ids has to
 			// wait only for transactions that are under way (see After).
-			id := sqldb.NewID()
-			rows[i] = lookup.Row{ID: id, Account: e.Account, Region: e.Region, OccurredAt: e.Time.UnixMicro(), Facts: e.facts()}
-			if err := insert(ctx, tx, rows[i], e.EventName, texts[i].record(id)); err != nil {
-				return err
-			}
+			rows[i] = lookup.Row{ID: sqldb.NewID(), Account: e.Account, Region: e.Region, OccurredAt: e.Time.UnixMicro(), Facts: e.facts()}
+		}
+		err := lookup.InsertTx(ctx, tx, insertInto, "", len(rows), func(i int) []any { return values(rows[i], batch[i].EventName, texts[i].record(rows[i].ID)) })
+		if err != nil {
+			return err
 		}
 		return t.index.AddTx(ctx, tx, rows...)
 	})
 }
 
-func insert(ctx context.Context, tx *sqldb.Tx, r lookup.Row, event, record string) error {
-	_, err := tx.Exec(ctx, `INSERT INTO audit (id, account_id, region, occurred_at, name, record) VALUES ($1, $2, $3, $4, $5, $6)`,
-		r.ID, string(r.Account), string(r.Region), r.OccurredAt, event, record)
-	return err
+const insertInto = `INSERT INTO audit (id, account_id, region, occurred_at, name, record) VALUES `
+
+// values are a row of it.
+func values(r lookup.Row, event, record string) []any {
+	return []any{r.ID, string(r.Account), string(r.Region), r.OccurredAt, event, record}
 }
 
 // facts are what the entry's record is found by.

@@ -81,7 +81,7 @@ func (t *Trail) ServiceEventTx(ctx context.Context, tx *sqldb.Tx, e ServiceEvent
 		return err
 	}
 	row := lookup.Row{ID: id, Account: e.Account, Region: e.Region, OccurredAt: e.Time.UnixMicro(), Facts: f}
-	if err := insert(ctx, tx, row, e.EventName, string(record)); err != nil {
+	if err := lookup.InsertTx(ctx, tx, insertInto, "", 1, func(int) []any { return values(row, e.EventName, string(record)) }); err != nil {
 		return err
 	}
 	return t.index.AddTx(ctx, tx, row)

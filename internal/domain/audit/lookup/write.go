@@ -90,18 +90,49 @@ func (x *Index) AddTx(ctx context.Context, tx *sqldb.Tx, rows ...Row) error {
 			}
 		})
 	}
+	err := InsertTx(ctx, tx, `INSERT INTO audit_lookup (audit_id, occurred_at, kind_key, name_key, user_key, access_key, resource_key) VALUES `, ` ON CONFLICT (audit_id) DO NOTHING`,
+		len(rows), func(i int) []any {
+			k := all[i]
+			return []any{rows[i].ID, rows[i].OccurredAt, k.kind.key, k.name, k.user, k.access, k.resource}
+		})
+	if err != nil {
+		return err
+	}
 	for i, r := range rows {
 		k := all[i]
-		_, err := tx.Exec(ctx, `INSERT INTO audit_lookup (audit_id, occurred_at, kind_key, name_key, user_key, access_key, resource_key) VALUES ($1, $2, $3, $4, $5, $6, $7)
-			ON CONFLICT (audit_id) DO NOTHING`, r.ID, r.OccurredAt, k.kind.key, k.name, k.user, k.access, k.resource)
-		if err != nil {
-			return err
-		}
 		for _, term := range k.terms {
 			_, err := tx.Exec(ctx, `INSERT INTO audit_term (audit_id, term, occurred_at) VALUES ($1, $2, $3) ON CONFLICT (audit_id, term) DO NOTHING`, r.ID, term, r.OccurredAt)
 			if err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// atOnce are how many rows one statement inserts, the larger first: few texts to prepare,
+// and few ways to the database.
+var atOnce = [...]int{100, 10, 1}
+
+// InsertTx inserts n rows of the values that row gives, with many in a statement between
+// head, which ends in VALUES, and tail.
+func InsertTx(ctx context.Context, tx *sqldb.Tx, head, tail string, n int, row func(i int) []any) error {
+	for i := 0; i < n; {
+		size := atOnce[slices.IndexFunc(atOnce[:], func(size int) bool { return size <= n-i })]
+		var text strings.Builder
+		var values []any
+		text.WriteString(head)
+		for end := i + size; i < end; i++ {
+			one := row(i)
+			if len(values) > 0 {
+				text.WriteString(", ")
+			}
+			text.WriteString(sqldb.In(len(values)+1, len(one)))
+			values = append(values, one...)
+		}
+		text.WriteString(tail)
+		if _, err := tx.Exec(ctx, text.String(), values...); err != nil {
+			return err
 		}
 	}
 	return nil
