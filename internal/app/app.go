@@ -117,8 +117,10 @@ type App struct {
 	// publicAddress is where public registries listen, once they do.
 	publicAddress atomic.Pointer[string]
 
-	handler  http.Handler
-	draining atomic.Bool
+	handler http.Handler
+	// stopping is what /readyz says from the beginning of the end on; draining refuses
+	// registry clients, once load balancers have had the time to see the other.
+	stopping, draining atomic.Bool
 }
 
 // New builds the program on the data directory, making it on the first start.

@@ -103,7 +103,7 @@ func (a *App) PublicHandler(at string) http.Handler {
 
 // common answers what every address is asked for, and says whether it did.
 func (a *App) common(w http.ResponseWriter, r *http.Request) bool {
-	if a.draining.Load() {
+	if a.stopping.Load() {
 		// Announced, so that no proxy sends a request on a connection that ends.
 		w.Header().Set("Connection", "close")
 	}
@@ -162,7 +162,7 @@ const readinessTimeout = 2 * time.Second
 // ready answers 200 while requests are welcome: the database answers and the
 // server is not stopping.
 func (a *App) ready(w http.ResponseWriter, r *http.Request) {
-	if a.draining.Load() {
+	if a.stopping.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
 		return
 	}

@@ -53,11 +53,12 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 	case <-background.Done():
 	case err = <-failed:
 	}
-	a.draining.Store(true)
+	a.stopping.Store(true)
 	if delay := time.Duration(a.cfg.DrainDelay); delay > 0 && err == nil {
 		a.log.Info("stopping: still serving, while load balancers see that /readyz says so", "for", delay.String())
 		time.Sleep(delay)
 	}
+	a.draining.Store(true)
 	a.log.Info("stopping: waiting for requests under way", "at_most", time.Duration(a.cfg.DrainTimeout).String())
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(a.cfg.DrainTimeout))
 	defer cancel()

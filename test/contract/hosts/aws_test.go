@@ -110,7 +110,11 @@ func (c *cloud) cli(t *testing.T) {
 	if password := b.Run("aws", "ecr", "get-login-password"); len(password) < 100 {
 		t.Errorf("the password has %d characters", len(password))
 	}
-	b.Refused("UnknownOperationException", "aws", "events", "list-rules")
+	same(t, "events", b.Run("aws", "events", "list-event-buses", "--query", "EventBuses[].Name", "--output", "text"), "default")
+	same(t, "cloudtrail", b.Run("aws", "cloudtrail", "describe-trails", "--query", "length(trailList)"), "0")
+	same(t, "cloudwatch", b.Run("aws", "cloudwatch", "list-metrics", "--namespace", "AWS/EC2", "--query", "length(Metrics)"), "0")
+	same(t, "service-quotas", b.Run("aws", "service-quotas", "list-services", "--query", "Services[].ServiceCode", "--output", "text"), "ecr\tecr-public")
+	b.Refused("UnknownOperationException", "aws", "events", "list-archives")
 }
 
 func (c *cloud) registryClients(t *testing.T) {
