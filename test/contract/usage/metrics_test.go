@@ -26,7 +26,7 @@ const (
 	// putRate is the account's rate of PutImage.
 	putRate = 40
 	// Pulls by the clients, and pushes of the account in its region, docker's too.
-	appPulls, dockerPulls, farPulls, theirPulls = 6, 2, 4, 5
+	appPulls, dockerPulls, farPulls, theirPulls = 6, 1, 4, 5
 	pushes                                      = 5
 )
 
@@ -148,10 +148,9 @@ func (w *world) docker(t *testing.T) {
 	image := w.Host + "/team/docker:v1"
 	b.Run("docker", "build", "-t", image, "ctx")
 	b.Run("docker", "push", image)
-	for range dockerPulls {
-		b.Run("docker", "rmi", image)
-		b.Run("docker", "pull", image)
-	}
+	// Once: docker keeps manifests for a while, and asks for one that it has with HEAD only.
+	b.Run("docker", "rmi", image)
+	b.Run("docker", "pull", image)
 }
 
 // most is the greatest number of repositories or images in five minutes.
@@ -470,8 +469,8 @@ func report(t *testing.T, w *world) {
 		}
 	}
 	for _, r := range reportOf(t, w.Server, "repository") {
-		if r.Repository == "team/docker" && (r.ReceivedBytes < 300_000 || r.SentBytes < 2*300_000) {
-			t.Errorf("docker has pushed and pulled twice 300,000 bytes, and moved is %+v", r)
+		if r.Repository == "team/docker" && (r.ReceivedBytes < 300_000 || r.SentBytes < 300_000) {
+			t.Errorf("docker has pushed and pulled 300,000 bytes, and moved is %+v", r)
 		}
 	}
 
