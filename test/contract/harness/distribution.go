@@ -61,7 +61,7 @@ func (d *Distribution) Start(ctx context.Context) error {
 	// Not the box's environment: the program takes REGISTRY_AUTH_FILE for a setting.
 	cmd.Env, cmd.Stdout, cmd.Stderr = plainEnv(d.dir), log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that dies leaves no registry
-	if err := d.box.Namespace.Do(cmd.Start); err != nil {
+	if err := d.box.Namespace.Start(cmd); err != nil {
 		return fmt.Errorf("docker-registry cannot be started: %w", err)
 	}
 	d.process = watch(cmd)

@@ -83,7 +83,7 @@ func startEngine(t testing.TB, b *Box, dir string, args []string, up func(contex
 	cmd := exec.Command(b.need(args[0]), args[1:]...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = b.env, dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := b.Namespace.Do(cmd.Start); err != nil {
+	if err := b.Namespace.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	engine := watch(cmd)

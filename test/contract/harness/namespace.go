@@ -4,8 +4,10 @@ import (
 	"context"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -86,6 +88,28 @@ func (n *Namespace) Do(f func() error) error {
 	n.work <- func() { done <- f() }
 	return <-done
 }
+
+// Start starts a process in the namespace, or in none. One that is to end with the test
+// (Pdeathsig) ends with the thread that has started it, so that has to be one which stays:
+// any other may become a namespace's, and go with it.
+func (n *Namespace) Start(cmd *exec.Cmd) error {
+	if n == nil {
+		n = starter()
+	}
+	return n.Do(cmd.Start)
+}
+
+// starter has a thread of its own for as long as the test process runs, in no namespace.
+var starter = sync.OnceValue(func() *Namespace {
+	n := &Namespace{work: make(chan func())}
+	go func() {
+		runtime.LockOSThread()
+		for f := range n.work {
+			f()
+		}
+	}()
+	return n
+})
 
 // Dial connects from inside to 127.0.0.1 and the port of the address; it fits
 // http.Transport. In no namespace it connects from where the test runs.

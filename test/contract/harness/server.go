@@ -232,7 +232,7 @@ func (s *Server) Launch() error {
 	cmd := exec.Command(s.binary, s.args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = s.env, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that dies leaves no server
-	if err := s.in.Do(cmd.Start); err != nil {
+	if err := s.in.Start(cmd); err != nil {
 		return fmt.Errorf("berth cannot be started: %w", err)
 	}
 	s.process = watch(cmd)
