@@ -123,7 +123,7 @@ func sqlite(b testing.TB) *sqldb.DB {
 // filled is 1 where there are records.
 func filled(b *testing.B, db *sqldb.DB) (n int) {
 	if err := db.View(b.Context(), func(tx *sqldb.Tx) error {
-		return tx.QueryRow(b.Context(), `SELECT count(*) FROM (SELECT id FROM audit LIMIT 1) AS some`).Scan(&n)
+		return tx.QueryRow(b.Context(), `SELECT count(*) FROM (SELECT id FROM audit LIMIT 1) AS first`).Scan(&n)
 	}); err != nil {
 		b.Fatal(err)
 	}
