@@ -55,10 +55,8 @@ type Rule struct {
 	IngestionTime time.Time
 }
 
-// Check says what is wrong with an input, as an errs.Validation.
-func (i Input) Check() error { return i.CheckFor("") }
-
-// CheckFor is Check in AWS's words, which name the target by its id; "" leaves it out.
+// CheckFor says what is wrong with an input, as an errs.Validation in AWS's words, which name
+// the target by its id; "" leaves it out.
 func (i Input) CheckFor(target string) error {
 	of := ""
 	if target != "" {

@@ -47,7 +47,7 @@ func TestInputsThatAreNoTemplates(t *testing.T) {
 		{"nothing is escaped anew", transform.Input{Path: "$.detail.text"}, `"a \"quoted\"\nline <b>"`},
 	} {
 		t.Run(one.name, func(t *testing.T) {
-			if err := one.in.Check(); err != nil {
+			if err := one.in.CheckFor(""); err != nil {
 				t.Fatal(err)
 			}
 			got, err := one.in.Apply([]byte(event), rule)
@@ -96,7 +96,7 @@ func TestTemplates(t *testing.T) {
 		`{"no": "variables"}`: `{"no":"variables"}`,
 	} {
 		in := transform.Input{Transformer: &transform.Transformer{Paths: paths(), Template: template}}
-		if err := in.Check(); err != nil {
+		if err := in.CheckFor(""); err != nil {
 			t.Errorf("%s: %v", template, err)
 			continue
 		}
@@ -109,7 +109,7 @@ func TestTemplates(t *testing.T) {
 func TestTemplatesThatMakeNoJSON(t *testing.T) {
 	for _, template := range []string{`{"payload": "<payload>"}`, `{"list": "a <listsingle>"}`, `{"a": "users/<payload>", "b": <payload>}`} {
 		in := transform.Input{Transformer: &transform.Transformer{Paths: paths(), Template: template}}
-		if err := in.Check(); err != nil {
+		if err := in.CheckFor(""); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := in.Apply([]byte(event), rule); !errs.Is(err, errs.Validation) || !strings.Contains(err.Error(), "write it without quotes") {
@@ -180,7 +180,7 @@ func TestInputsThatAreRefused(t *testing.T) {
 			if !errs.Is(err, errs.Validation) || !strings.Contains(err.Error(), one.want) {
 				t.Errorf("%v", err)
 			}
-			if err := one.in.Check(); !errs.Is(err, errs.Validation) || strings.Contains(err.Error(), "for target") {
+			if err := one.in.CheckFor(""); !errs.Is(err, errs.Validation) || strings.Contains(err.Error(), "for target") {
 				t.Errorf("without the target: %v", err)
 			}
 		})
@@ -211,7 +211,7 @@ func FuzzTemplate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, template, path string) {
 		in := transform.Input{Transformer: &transform.Transformer{Paths: map[string]string{"k": path}, Template: template}}
-		if err := in.Check(); err != nil {
+		if err := in.CheckFor(""); err != nil {
 			if !errs.Is(err, errs.Validation) {
 				t.Fatal(err)
 			}
