@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -28,6 +29,7 @@ const (
 	maxKeys       = 10_000 // unknown ids are cached too, so that guessing costs no database read each time
 	maxIdentities = 10_000
 	maxDocuments  = 10_000
+	maxTokens     = 10_000
 )
 
 // Service stores accounts and access keys, seals and opens sessions and tokens,
@@ -45,6 +47,8 @@ type Service struct {
 	identities *revcache.Cache[identityKey, *Identity]
 	// sessionDocuments are session policies as compiled, by access key id.
 	sessionDocuments *revcache.Cache[string, []policy.Named]
+	// tokens are what passwords say that were opened before, by their digests.
+	tokens *revcache.Cache[[sha256.Size]byte, tokenClaims]
 }
 
 // New returns the service. It fails when the key manager cannot derive the keys
@@ -59,6 +63,7 @@ func New(db *sqldb.DB, m keys.Manager, clk clock.Clock) (*Service, error) {
 		keys:             revcache.New[string, cachedKey](clk, CacheLife, maxKeys),
 		identities:       revcache.New[identityKey, *Identity](clk, CacheLife, maxIdentities),
 		sessionDocuments: revcache.New[string, []policy.Named](clk, CacheLife, maxDocuments),
+		tokens:           revcache.New[[sha256.Size]byte, tokenClaims](clk, TokenLife, maxTokens),
 	}
 	for purpose, to := range map[string]*cipher.AEAD{
 		"access key secrets": &s.secret, "authorization tokens": &s.token, "session tokens": &s.session,

@@ -2,6 +2,7 @@ package principal
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/infra/revcache"
 )
 
 // TokenLife is how long an authorization token holds (ECR user guide, "private
@@ -84,36 +86,50 @@ func tokenContext(e tokenEnvelope) []byte {
 	return []byte(e.Version + "|" + e.Type + "|" + strconv.FormatInt(e.Expiration, 10))
 }
 
+// open reads what a password says, whoever it names and whenever it ends.
+func (s *Service) open(password string) (c tokenClaims, ok bool) {
+	text, err := base64.StdEncoding.DecodeString(password)
+	if err != nil {
+		return c, false
+	}
+	var e tokenEnvelope
+	if err := json.Unmarshal(text, &e); err != nil {
+		return c, false
+	}
+	// Only the spelling that IssueToken writes is a token: base64 and JSON have
+	// others for the same content.
+	if again, err := e.encode(); err != nil || again != password || e.DataKey != tokenDataKey {
+		return c, false
+	}
+	sealed, err := base64.StdEncoding.Strict().DecodeString(e.Payload)
+	if err != nil {
+		return c, false
+	}
+	plain, err := s.token.Open(nil, nil, sealed, tokenContext(e))
+	if err != nil {
+		return c, false
+	}
+	return c, json.Unmarshal(plain, &c) == nil
+}
+
 // Verify reads the password of an authorization token for a registry of the
 // region. It returns errs.TokenExpired for a token past its life and
 // errs.AccessDenied for everything else that is not a token of ours for this
 // region and a principal that still exists.
 func (s *Service) Verify(ctx context.Context, password string, region name.Region) (Principal, error) {
 	refused := errs.New(errs.AccessDenied, "Not Authorized")
-	text, err := base64.StdEncoding.DecodeString(password)
+	c, err := s.tokens.Get(ctx, sha256.Sum256([]byte(password)), revcache.Source[tokenClaims]{
+		Revision: func(context.Context) (int64, error) { return 0, nil }, // what a password says does not change
+		Load: func(context.Context) (tokenClaims, int64, error) {
+			c, ok := s.open(password)
+			if !ok {
+				return tokenClaims{}, 0, refused
+			}
+			return c, 0, nil
+		},
+	})
 	if err != nil {
-		return Principal{}, refused
-	}
-	var e tokenEnvelope
-	if err := json.Unmarshal(text, &e); err != nil {
-		return Principal{}, refused
-	}
-	// Only the spelling that IssueToken writes is a token: base64 and JSON have
-	// others for the same content.
-	if again, err := e.encode(); err != nil || again != password || e.DataKey != tokenDataKey {
-		return Principal{}, refused
-	}
-	sealed, err := base64.StdEncoding.Strict().DecodeString(e.Payload)
-	if err != nil {
-		return Principal{}, refused
-	}
-	plain, err := s.token.Open(nil, nil, sealed, tokenContext(e))
-	if err != nil {
-		return Principal{}, refused
-	}
-	var c tokenClaims
-	if err := json.Unmarshal(plain, &c); err != nil {
-		return Principal{}, refused
+		return Principal{}, err
 	}
 	if c.Region != string(region) {
 		return Principal{}, refused

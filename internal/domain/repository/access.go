@@ -18,7 +18,7 @@ import (
 // resource tags that another node has changed.
 const CacheLife = 2 * time.Second
 
-// maxAccess bounds the repositories whose policies are in memory.
+// maxAccess bounds the repositories whose rows and policies are in memory.
 const maxAccess = 20_000
 
 // Access is what a repository says about who may do what with it.
@@ -99,13 +99,8 @@ func policyText(ctx context.Context, tx *sqldb.Tx, id int64) (string, error) {
 // accessChangedTx says that the transaction changes what Access reads.
 func (s *Service) accessChangedTx(ctx context.Context, tx *sqldb.Tx, r Repository) error {
 	_, err := tx.Exec(ctx, `UPDATE repository SET access_revision = $2 WHERE id = $1`, r.ID, sqldb.NewID())
-	s.forgetAccessAfter(tx, r)
+	s.changedAfter(tx, r)
 	return err
-}
-
-func (s *Service) forgetAccessAfter(tx *sqldb.Tx, r Repository) {
-	changed := accessKey{r.Registry, r.Name}
-	tx.AfterCommit(func() { s.access.Forget(func(k accessKey) bool { return k == changed }) })
 }
 
 // SetPolicy stores the repository's policy in place of the one before.

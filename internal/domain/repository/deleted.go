@@ -46,7 +46,7 @@ func (s *Service) Delete(ctx context.Context, reg name.Registry, repo name.Repos
 		if err != nil {
 			return err
 		}
-		s.forgetAccessAfter(tx, r)
+		s.changedAfter(tx, r)
 		_, err = s.Registries.AddRepositoriesTx(ctx, tx, reg, -1)
 		return err
 	})

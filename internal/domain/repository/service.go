@@ -40,11 +40,18 @@ type Service struct {
 	Config
 	sealers sealers
 	access  *revcache.Cache[accessKey, Access]
+	// rows are repositories as they stand, but for their counts of images. Only a
+	// database that no other node writes to is remembered.
+	rows *revcache.Cache[accessKey, Repository]
 }
 
 // New returns the service.
 func New(c Config) *Service {
-	return &Service{Config: c, access: revcache.New[accessKey, Access](c.Clock, CacheLife, maxAccess)}
+	s := &Service{Config: c, access: revcache.New[accessKey, Access](c.Clock, CacheLife, maxAccess)}
+	if !c.DB.Shared() {
+		s.rows = revcache.New[accessKey, Repository](c.Clock, CacheLife, maxAccess)
+	}
+	return s
 }
 
 // update runs fn in a transaction. errs.StorageFull when the database has no
@@ -167,7 +174,7 @@ func (s *Service) Create(ctx context.Context, c Create) (Repository, error) {
 		if count > limits.RepositoriesPerRegistry {
 			return errs.New(errs.LimitExceeded, "The registry with id '%s' already has the maximum allowed number of repositories which is '%d'", c.Registry.Account, limits.RepositoriesPerRegistry)
 		}
-		s.forgetAccessAfter(tx, r)
+		s.changedAfter(tx, r)
 		if c.Policy != nil {
 			if err := putPolicy(ctx, tx, r.ID, c.Policy); err != nil {
 				return err
@@ -224,15 +231,40 @@ func (s *Service) resolveEncryption(ctx context.Context, reg name.Registry, e En
 	return Encryption{Type: KMS, KMSKey: arn.String(), KeyID: k.ID}, nil
 }
 
-// Get finds a repository, or returns errs.RepositoryNotFound.
+// Get finds a repository as the last change left it, or returns
+// errs.RepositoryNotFound. Its count of images may be of earlier.
 func (s *Service) Get(ctx context.Context, reg name.Registry, repo name.Repository) (Repository, error) {
-	var r Repository
-	err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
-		var err error
+	if s.rows == nil {
+		return s.read(ctx, reg, repo)
+	}
+	return s.rows.Get(ctx, accessKey{reg, repo}, revcache.Source[Repository]{
+		Revision: func(context.Context) (int64, error) { return -1, nil }, // no entry's: a change drops it, and this bounds its age besides
+		Load: func(ctx context.Context) (Repository, int64, error) {
+			r, err := s.read(ctx, reg, repo)
+			return r, 0, err
+		},
+	})
+}
+
+func (s *Service) read(ctx context.Context, reg name.Registry, repo name.Repository) (r Repository, err error) {
+	err = s.DB.View(ctx, func(tx *sqldb.Tx) error {
 		r, err = s.GetTx(ctx, tx, reg, repo)
 		return err
 	})
 	return r, err
+}
+
+// changedAfter has what is remembered of the repository dropped when the transaction
+// has changed it.
+func (s *Service) changedAfter(tx *sqldb.Tx, r Repository) {
+	changed := accessKey{r.Registry, r.Name}
+	match := func(k accessKey) bool { return k == changed }
+	tx.AfterCommit(func() {
+		s.access.Forget(match)
+		if s.rows != nil {
+			s.rows.Forget(match)
+		}
+	})
 }
 
 // GetTx is Get inside a transaction.
@@ -324,6 +356,7 @@ func (s *Service) change(ctx context.Context, reg name.Registry, repo name.Repos
 		if _, err := tx.Exec(ctx, update, append([]any{found.ID}, args...)...); err != nil {
 			return err
 		}
+		s.changedAfter(tx, found)
 		r, err = s.GetTx(ctx, tx, reg, repo)
 		return err
 	})
