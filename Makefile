@@ -6,7 +6,7 @@ SHELL := bash
 .NOTPARALLEL:
 
 # Modules of ours besides the program's, and those of them that hold code.
-MODULES := $(patsubst %/go.mod,%,$(wildcard tools/*/go.mod test/*/*/go.mod))
+MODULES := $(patsubst %/go.mod,%,$(wildcard tools/*/go.mod test/*/*/go.mod bench/go.mod bench/peers/*/go.mod))
 CODE_MODULES := $(patsubst %/,%,$(sort $(foreach m,$(MODULES),$(dir $(wildcard $(m)/*.go)))))
 header = @printf '\n=== %s\n' "$(1)"
 
@@ -142,3 +142,19 @@ big: ## a layer of 10 GiB in and out, with the server's memory measured
 	go test -count=1 -timeout 30m -v -run TestKillWhileSending ./test/contract/replication -args -big
 	$(call header,A queue of 10,000 scans and tar bombs and a whole Debian)
 	go test -count=1 -timeout 60m -v -run 'TestQueue|TestHostileLayers|TestDebian' ./test/contract/scanning/hostile -args -big
+
+# Flags of the benchmark, such as BENCH='-run ^pull/ -clients 16 -out report.md'; BENCH=-help lists them.
+BENCH ?=
+
+.PHONY: bench
+bench: deps build ## compare the speed with other registries'; BENCH='FLAGS'
+	$(call header,What the benchmark needs: scripts/install-bench-peers.sh)
+	@scripts/install-bench-peers.sh
+	$(call header,Benchmark)
+	go -C bench build -trimpath -o ../bin/berth-bench .
+	bin/berth-bench -tools .tools/bench -berth bin/berth $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: build ## compare the speed with the merge base's, or BASE=COMMIT's
+	$(call header,Benchmark: this tree and the one before)
+	@BASE='$(BASE)' scripts/bench-quick.sh $(BENCH)
