@@ -212,7 +212,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		Clock: a.clk, Log: a.log, Quotas: a.quotas, Jobs: a.queue,
 		Grace: time.Duration(a.cfg.LayerGrace), UploadLife: time.Duration(a.cfg.UploadLife),
 		ReconcileRound: cmp.Or(time.Duration(a.cfg.ReconcileRound), -1),
-		DurableSuspend: a.cfg.Blobs.Remote(), Redirects: a.cfg.Blobs.S3.PublicEndpoint != "",
+		DurableSuspend: a.cfg.Blobs.Remote(), Alone: !a.volatile.Shared(), Redirects: a.cfg.Blobs.S3.PublicEndpoint != "",
 	})
 	seed, err := a.keys.Derive("schema 1 manifest signatures", manifest.SignerSeedSize)
 	if err != nil {
@@ -230,6 +230,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		return err
 	}
 	a.outbox = event.NewOutbox(a.subscriptions()...)
+	a.outbox.WantedBy(a.telling.WantedTx)
 	a.images = image.New(image.Config{
 		Signer:  signer,
 		Bin:     recovery.Bin{Clock: a.clk},

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,6 +20,14 @@ type listenerKey struct{}
 type taggedConn struct {
 	net.Conn
 	from config.Listener
+}
+
+// ReadFrom lets a TCP connection take files from the kernel.
+func (c taggedConn) ReadFrom(src io.Reader) (int64, error) {
+	if to, ok := c.Conn.(io.ReaderFrom); ok {
+		return to.ReadFrom(src)
+	}
+	return io.Copy(struct{ io.Writer }{c.Conn}, src)
 }
 
 // taggedListener marks its connections.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,6 +48,7 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 	}
 	go func() { failed <- admin.Serve(socket) }()
 	ready(info)
+	go debug.FreeOSMemory() // what only the start has needed
 
 	select {
 	case <-ctx.Done():

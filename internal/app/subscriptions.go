@@ -25,8 +25,6 @@ func (a *App) subscriptions() []event.Subscriber {
 		func(ctx context.Context, tx *sqldb.Tx, e event.Event) error {
 			return a.publishing.Gallery.Subscribe(ctx, tx, e)
 		},
-		// Anything: the targets of rules.
-		func(ctx context.Context, tx *sqldb.Tx, e event.Event) error { return a.telling.Subscribe(ctx, tx, e) },
 		// What the service did by itself goes into the trail.
 		a.recordServiceEvent,
 	}

@@ -61,6 +61,6 @@ gave, in the execution that read the most (*n of m*: it looked at m and kept n).
 var accepted = map[string]string{
 	"lifecycle: read a repository of 10,000 images": "A policy looks at all images of its repository, so this reads all of them, once in each run. No request waits for it.",
 	"DeleteRepository with 689 images":              "One DELETE, which PostgreSQL follows to the rows of every image by their indexes: it grows with the repository, and has to.",
-	"audit: a batch of records":                     "One INSERT for each record in one transaction, after the requests were answered.",
+	"audit: a batch of records":                     "Records that come together are one row with an entry of an index for each value that they are found by; others are rows of their own. After the requests were answered.",
 	"lifecycle: find policies to run":               "Once an hour, for all repositories together: it goes through the policies, which are few beside the images, by pages.",
 }

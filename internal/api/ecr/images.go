@@ -3,6 +3,7 @@ package ecr
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/paging"
@@ -227,7 +228,7 @@ func (a *API) describeImages(ctx context.Context, c *aws.Call, in *DescribeImage
 		return nil, errs.Parameter("imageIds", "nextToken and maxResults cannot be used together with imageIds")
 	}
 	q := image.DescribeQuery{Refs: refsOf(in.ImageIds), Limit: paging.LimitOf(in.MaxResults, paging.Size)}
-	out := &DescribeImagesOutput{ImageDetails: []ImageDetail{}}
+	out := &DescribeImagesOutput{}
 	// Images that are asked for by name are shown whatever their status, unless
 	// the call names one.
 	byName := image.AnyStatus
@@ -245,16 +246,17 @@ func (a *API) describeImages(ctx context.Context, c *aws.Call, in *DescribeImage
 	if err != nil {
 		return nil, err
 	}
-	var digests []name.Digest
-	for _, d := range details {
-		if wantsTags(q, d) && (len(q.Refs) == 0 || byName.Lets(d.Status)) {
-			out.ImageDetails, digests = append(out.ImageDetails, detailShape(r, d)), append(digests, d.Digest)
-		}
+	if len(q.Refs) > 0 {
+		details = slices.DeleteFunc(details, func(d image.Detail) bool { return !wantsTags(q.TagStatus, d) || !byName.Lets(d.Status) })
+	}
+	out.ImageDetails = make([]ImageDetail, len(details))
+	for i := range details {
+		out.ImageDetails[i] = detailShape(&r, &details[i])
 	}
 	out.NextToken = a.nextPage(scope, next)
-	scans, err := a.Scans.Summaries(ctx, r, digests)
-	for i, d := range digests {
-		addScan(&out.ImageDetails[i], scans[d])
+	scans, err := a.Scans.Summaries(ctx, r, details)
+	for i := range details {
+		addScan(&out.ImageDetails[i], scans[details[i].Digest])
 	}
 	return out, err
 }
@@ -272,35 +274,31 @@ func addScan(d *ImageDetail, s scan.Summary) {
 	}
 }
 
-// wantsTags applies the tag filter to images that were asked for by name; pages
-// are filtered where they are read.
-func wantsTags(q image.DescribeQuery, d image.Detail) bool {
-	switch q.TagStatus {
-	case image.Tagged:
-		return len(d.Tags) > 0
-	case image.Untagged:
-		return len(d.Tags) == 0
-	case image.AnyTags:
-		return true
-	}
-	return true
+// wantsTags applies the tag filter to an image that was asked for by name; pages are
+// filtered where they are read.
+func wantsTags(s image.TagStatus, d image.Detail) bool {
+	return s == image.AnyTags || (s == image.Tagged) == (len(d.Tags) > 0)
 }
 
-func detailShape(r repository.Repository, d image.Detail) ImageDetail {
+// detailShape shares what it points to with its arguments.
+func detailShape(r *repository.Repository, d *image.Detail) ImageDetail {
 	out := ImageDetail{
-		RegistryId: new(string(r.Registry.Account)), RepositoryName: new(string(r.Name)),
-		ImageDigest: new(string(d.Digest)), ImageSizeInBytes: new(d.Size), ImagePushedAt: shape.At(d.PushedAt),
-		ImageManifestMediaType: new(d.MediaType), LastRecordedPullTime: shape.AtNonZero(d.LastPulledAt),
+		RegistryId: (*string)(&r.Registry.Account), RepositoryName: (*string)(&r.Name),
+		ImageDigest: (*string)(&d.Digest), ImageSizeInBytes: &d.Size, ImagePushedAt: shape.At(d.PushedAt),
+		ImageManifestMediaType: &d.MediaType, LastRecordedPullTime: shape.AtNonZero(d.LastPulledAt),
 		ImageStatus: new(ImageStatus(d.Status.String())), LastArchivedAt: shape.AtNonZero(d.ArchivedAt), LastActivatedAt: shape.AtNonZero(d.ActivatedAt),
 	}
-	for _, t := range d.Tags {
-		out.ImageTags = append(out.ImageTags, string(t))
+	if len(d.Tags) > 0 {
+		out.ImageTags = make([]string, len(d.Tags))
+	}
+	for i, t := range d.Tags {
+		out.ImageTags[i] = string(t)
 	}
 	if d.ArtifactType != "" {
-		out.ArtifactMediaType = new(d.ArtifactType)
+		out.ArtifactMediaType = &d.ArtifactType
 	}
 	if d.Subject != "" {
-		out.SubjectManifestDigest = new(string(d.Subject))
+		out.SubjectManifestDigest = (*string)(&d.Subject)
 	}
 	return out
 }

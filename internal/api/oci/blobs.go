@@ -105,8 +105,10 @@ func (a *API) getBlob(ctx context.Context, c *call) (response, error) {
 		offset, length = part.First, part.Length()
 		h.Set("Content-Range", part.ContentRange(l.Size))
 	}
-	resp.content, _, err = a.c.Layers.Open(ctx, c.repository, d, offset, length)
-	return resp, err
+	if resp.content, _, err = a.c.Layers.Open(ctx, c.repository, d, offset, length); err != nil {
+		return response{}, err // its headers speak of content that does not come
+	}
+	return resp, nil
 }
 
 // unsatisfiable refuses a Range and says how much there is.

@@ -160,10 +160,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := transfer.Answer{Status: resp.status, Header: resp.header, Body: resp.body, Size: resp.size}
 	if err == nil && resp.content != nil {
 		defer func() { _ = resp.content.Close() }() // it was only read
-		buffer := a.buffers.Get().(*[]byte)
-		defer a.buffers.Put(buffer)
 		answer.Content = resp.content
-		err = answer.Begin(*buffer)
+		if err = answer.Prepare(); errors.Is(err, errors.ErrUnsupported) {
+			buffer := a.buffers.Get().(*[]byte)
+			defer a.buffers.Put(buffer)
+			err = answer.Begin(*buffer)
+		}
 	}
 	// The record comes before the answer, so that nobody acts on an answer
 	// that the trail does not have.

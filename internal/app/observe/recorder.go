@@ -36,10 +36,32 @@ type recorder struct {
 
 var _ http.ResponseWriter = (*recorder)(nil)
 
+// directRecorder is the recorder of a request on a plain TCP connection, which can
+// take a file from the kernel. What is encrypted on its way has no use for that.
+type directRecorder struct {
+	*recorder
+	to io.ReaderFrom
+}
+
+var _ io.ReaderFrom = (*directRecorder)(nil)
+
+// writer is what the edges answer the request through.
+func (rec *recorder) writer() http.ResponseWriter {
+	if to, ok := rec.ResponseWriter.(io.ReaderFrom); ok && rec.r.TLS == nil {
+		return &directRecorder{rec, to}
+	}
+	return rec
+}
+
 // recorderOf finds the recorder of a request; nil where there is none.
 func recorderOf(w http.ResponseWriter) *recorder {
-	rec, _ := w.(*recorder)
-	return rec
+	switch rec := w.(type) {
+	case *recorder:
+		return rec
+	case *directRecorder:
+		return rec.recorder
+	}
+	return nil
 }
 
 // countedBody counts what is read of a request's body. A reader may be left behind
@@ -88,6 +110,16 @@ func (rec *recorder) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadFrom implements io.ReaderFrom.
+func (rec *directRecorder) ReadFrom(src io.Reader) (int64, error) {
+	if rec.status == 0 {
+		rec.head(http.StatusOK)
+	}
+	n, err := rec.to.ReadFrom(src)
+	rec.sent += n
+	return n, err
+}
+
 // isCut says whether less was sent than announced.
 func (rec *recorder) isCut() bool { return rec.announced >= 0 && rec.sent < rec.announced }
 
@@ -109,7 +141,7 @@ func (o *Observer) Middleware(next http.Handler) http.Handler {
 		}
 		o.m.inFlight.Inc()
 		defer o.finish(rec)
-		next.ServeHTTP(rec, rec.r)
+		next.ServeHTTP(rec.writer(), rec.r)
 		if rec.status == 0 { // an answer without a body, which net/http then sends
 			rec.head(http.StatusOK)
 		}

@@ -204,9 +204,10 @@ func (s *Services) openBuckets(ctx context.Context) (map[string]trailstore.Store
 	return all, nil
 }
 
-// Subscribe has an event that was recorded here routed at once.
-func (s *Services) Subscribe(ctx context.Context, tx *sqldb.Tx, e event.Event) error {
-	return s.delivery.Subscribe(ctx, tx, e)
+// WantedTx says whether rules may want the events of a registry, and has one that is
+// recorded here routed at once where there are any.
+func (s *Services) WantedTx(ctx context.Context, tx *sqldb.Tx, reg name.Registry) (bool, error) {
+	return s.delivery.WantedTx(ctx, tx, reg)
 }
 
 // APIs are the services that the pipeline gets; signing signs their page tokens.

@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/audit/lookup"
@@ -45,7 +47,23 @@ func (t *Trail) After(ctx context.Context, account name.AccountID, region name.R
 		}, `SELECT id, account_id, region, occurred_at, name, record FROM audit
 			WHERE id > $1 AND id < $2 AND account_id = $3 AND ($4 = '' OR region = $4) ORDER BY id LIMIT $5`,
 			afterID, end, string(account), string(region), limit)
-		return err
+		if err != nil {
+			return err
+		}
+		below := end
+		if len(all) == limit { // larger ones are not wanted
+			below = all[limit-1].ID
+		}
+		kept, err := lookup.After(ctx, tx, account, region, afterID, below, limit)
+		if err != nil || len(kept) == 0 {
+			return err
+		}
+		for _, k := range kept {
+			all = append(all, Stored{ID: k.ID, Account: account, Region: k.Region, OccurredAt: time.UnixMicro(k.OccurredAt).UTC(), Name: k.Name, Record: json.RawMessage(k.Record)})
+		}
+		slices.SortFunc(all, func(a, b Stored) int { return cmp.Compare(a.ID, b.ID) })
+		all = all[:min(limit, len(all))]
+		return nil
 	})
 	return all, err
 }

@@ -9,10 +9,12 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/audit/lookup"
+	"github.com/berth-registry/berth/internal/domain/audit/segment"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
@@ -122,10 +124,16 @@ type Trail struct {
 	index   *lookup.Index
 
 	flushing sync.Mutex // one writer at a time
+	packer   packer     // the writer's
 
-	mu      sync.Mutex
-	room    *sync.Cond
-	pending []Entry
+	mu   sync.Mutex
+	room *sync.Cond
+	// pending are the entries that are not written, the oldest first, in pieces of batchSize, of which
+	// only the last has room; done of the first one are written.
+	pending [][]Entry
+	done    int
+	spare   [][]Entry // pieces that are free
+	entries int
 	bytes   int
 	dropped int64
 	warned  time.Time
@@ -134,7 +142,7 @@ type Trail struct {
 
 // NewTrail returns a trail that writes to db once Run is called.
 func NewTrail(db *sqldb.DB, log *slog.Logger, options Options) *Trail {
-	t := &Trail{db: db, log: log, options: options, index: lookup.New(db), wake: make(chan struct{}, 1)}
+	t := &Trail{db: db, log: log, options: options, index: lookup.New(db), packer: packer{options: options}, wake: make(chan struct{}, 1)}
 	t.room = sync.NewCond(&t.mu)
 	return t
 }
@@ -149,9 +157,8 @@ func (t *Trail) Record(_ context.Context, e Entry) {
 		}
 		t.room.Wait()
 	}
-	t.pending = append(t.pending, e)
-	t.bytes += e.size()
-	full := len(t.pending) >= batchSize
+	t.add(&e)
+	full := t.entries >= batchSize
 	t.mu.Unlock()
 	if full {
 		select {
@@ -161,9 +168,52 @@ func (t *Trail) Record(_ context.Context, e Entry) {
 	}
 }
 
-func (t *Trail) full() bool { return len(t.pending) >= maxBuffered || t.bytes >= maxBufferedBytes }
+// add adds an entry to the pieces, so that none is ever copied to another place.
+func (t *Trail) add(e *Entry) {
+	last := len(t.pending) - 1
+	if last < 0 || len(t.pending[last]) == cap(t.pending[last]) {
+		var piece []Entry
+		if n := len(t.spare); n > 0 {
+			piece, t.spare = t.spare[n-1], t.spare[:n-1]
+		} else {
+			piece = make([]Entry, 0, batchSize)
+		}
+		t.pending, last = append(t.pending, piece), last+1
+	}
+	t.pending[last] = append(t.pending[last], *e)
+	t.entries++
+	t.bytes += e.size()
+}
 
-func (e Entry) size() int { return len(e.RequestParameters) + len(e.ResponseElements) }
+// maxSpare bounds the free pieces.
+const maxSpare = 2
+
+// forget forgets the n oldest entries, which are in one piece.
+func (t *Trail) forget(n int) {
+	first := t.pending[0]
+	batch := first[t.done : t.done+n]
+	for i := range batch {
+		t.bytes -= batch[i].size()
+	}
+	clear(batch) // what they held is free before the piece is
+	t.entries -= n
+	if t.done += n; t.done < len(first) {
+		return
+	}
+	t.done = 0
+	if len(t.pending) == 1 { // no entry is behind it
+		t.pending[0] = first[:0]
+		return
+	}
+	t.pending = slices.Delete(t.pending, 0, 1)
+	if len(t.spare) < maxSpare {
+		t.spare = append(t.spare, first[:0])
+	}
+}
+
+func (t *Trail) full() bool { return t.entries >= maxBuffered || t.bytes >= maxBufferedBytes }
+
+func (e *Entry) size() int { return len(e.RequestParameters) + len(e.ResponseElements) }
 
 // drop counts an entry that is not kept, says so now and then, and unlocks mu.
 func (t *Trail) drop() {
@@ -210,91 +260,70 @@ func (t *Trail) Flush(ctx context.Context) error {
 	t.flushing.Lock()
 	defer t.flushing.Unlock()
 	for {
-		t.mu.Lock()
-		n := min(len(t.pending), batchSize)
-		batch := t.pending[:n:n] // Record only adds behind it
-		t.mu.Unlock()
-		if n == 0 {
+		batch := t.oldest()
+		if len(batch) == 0 {
 			return nil
 		}
 		if err := t.write(ctx, batch); err != nil {
 			return err
 		}
 		t.mu.Lock()
-		for _, e := range batch {
-			t.bytes -= e.size()
-		}
-		clear(batch) // what it held is free before the array is
-		t.pending = t.pending[n:]
+		t.forget(len(batch))
 		t.room.Broadcast()
 		t.mu.Unlock()
 	}
 }
 
-func (t *Trail) write(ctx context.Context, batch []Entry) error {
-	texts := make([]text, len(batch))
-	for i, e := range batch {
-		var err error
-		if texts[i], err = t.textOf(e); err != nil {
-			return err
-		}
+// oldest returns the next batch. Record only adds behind it.
+func (t *Trail) oldest() []Entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.entries == 0 {
+		return nil
 	}
-	return t.db.Update(ctx, func(tx *sqldb.Tx) error {
-		rows := make([]lookup.Row, len(batch))
-		for i, e := range batch {
-			// The id is made here, where it is late: whoever reads the trail by ids has to
-			// wait only for transactions that are under way (see After).
-			rows[i] = lookup.Row{ID: sqldb.NewID(), Account: e.Account, Region: e.Region, OccurredAt: e.Time.UnixMicro(), Facts: e.facts()}
-		}
-		err := lookup.InsertTx(ctx, tx, insertInto, "", len(rows), func(i int) []any { return values(rows[i], batch[i].EventName, texts[i].record(rows[i].ID)) })
-		if err != nil {
-			return err
-		}
-		return t.index.AddTx(ctx, tx, rows...)
-	})
+	return t.pending[0][t.done:]
 }
 
-const insertInto = `INSERT INTO audit (id, account_id, region, occurred_at, name, record) VALUES `
-
-// values are a row of it.
-func values(r lookup.Row, event, record string) []any {
-	return []any{r.ID, string(r.Account), string(r.Region), r.OccurredAt, event, record}
-}
-
-// facts are what the entry's record is found by.
-func (e Entry) facts() lookup.Facts {
-	f := lookup.Facts{Name: e.EventName, Source: e.EventSource, ReadOnly: e.ReadOnly}
-	if p := e.Principal; p.ARN != "" {
-		f.AccessKeyID, f.Username = p.AccessKeyID, lookup.UserOf(p.Type, p.ARN, p.UserName)
-	}
-	for _, arn := range e.Resources {
-		f.Resources = append(f.Resources, lookup.ResourceOf(arn))
-	}
-	return f
-}
-
-// expireBatch bounds the records that one transaction of Expire removes.
+// expireBatch bounds the rows, and a tenth of it the segments, of which one transaction of Expire
+// removes all that are not younger than the last of them by more than a segment.Span.
 const expireBatch = 5_000
 
-// Expire removes the records from before the given time, in batches, and
-// returns how many there were.
+// Expire removes the records from before the given time, in batches, the oldest first, and
+// returns how many there were. The time counts in steps of segment.Span, so that no segment is
+// cut: records may stay for up to ten seconds longer.
 func (t *Trail) Expire(ctx context.Context, before time.Time) (removed int64, err error) {
+	end := segment.Start(before.UnixMicro())
 	for {
 		var n int64
+		last := false
 		err := t.db.Update(ctx, func(tx *sqldb.Tx) error {
-			if err := t.index.RemoveTx(ctx, tx, before.UnixMicro(), expireBatch); err != nil {
+			border := end
+			for _, table := range []struct {
+				oldest string
+				most   int
+			}{{`SELECT occurred_at FROM audit WHERE occurred_at < $1 ORDER BY occurred_at LIMIT 1 OFFSET $2`, expireBatch},
+				{`SELECT oldest_at FROM audit_segment WHERE oldest_at < $1 ORDER BY oldest_at LIMIT 1 OFFSET $2`, expireBatch / 10}} {
+				at, err := sqldb.Collect(ctx, tx, sqldb.One[int64], table.oldest, end, table.most)
+				if err != nil {
+					return err
+				}
+				if len(at) > 0 {
+					border = min(border, segment.Start(at[0])+segment.Span)
+				}
+			}
+			last = border == end
+			packed, err := t.index.ExpireTx(ctx, tx, border)
+			if err != nil {
 				return err
 			}
-			var err error
-			n, err = tx.Exec(ctx, `DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE occurred_at < $1 ORDER BY occurred_at, id LIMIT $2)`,
-				before.UnixMicro(), expireBatch)
+			n, err = tx.Exec(ctx, `DELETE FROM audit WHERE occurred_at < $1`, border)
+			n += packed
 			return err
 		})
 		if err != nil {
 			return removed, err
 		}
-		removed += n
-		if n < expireBatch {
+		if removed += n; last {
 			return removed, nil
 		}
 	}

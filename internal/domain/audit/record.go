@@ -2,8 +2,6 @@ package audit
 
 import (
 	"encoding/json"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/audit/lookup"
@@ -13,144 +11,191 @@ import (
 // eventVersion is that of the records that CloudTrail writes today.
 const eventVersion = "1.11"
 
-// written is a time as a record has it.
-func written(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+// layout is how a record has times, of UTC.
+const layout = "2006-01-02T15:04:05Z"
 
-// call is CloudTrail's record of an API call (ECR user guide, "logging with
-// CloudTrail"), up to its event id, which is known only when it is written.
-type call struct {
-	EventVersion        string          `json:"eventVersion"`
-	UserIdentity        identity        `json:"userIdentity"`
-	EventTime           string          `json:"eventTime"`
-	EventSource         string          `json:"eventSource"`
-	EventName           string          `json:"eventName"`
-	AWSRegion           string          `json:"awsRegion"`
-	SourceIPAddress     string          `json:"sourceIPAddress"`
-	UserAgent           string          `json:"userAgent"`
-	ErrorCode           string          `json:"errorCode,omitempty"`
-	ErrorMessage        string          `json:"errorMessage,omitempty"`
-	RequestParameters   json.RawMessage `json:"requestParameters"`
-	ResponseElements    json.RawMessage `json:"responseElements"`
-	AdditionalEventData *client         `json:"additionalEventData,omitempty"`
-	RequestID           string          `json:"requestID"`
-}
-
-// rest is what stands behind the event id.
-type rest struct {
-	ReadOnly           bool        `json:"readOnly"`
-	Resources          []resource  `json:"resources,omitempty"`
-	EventType          string      `json:"eventType"`
-	ManagementEvent    bool        `json:"managementEvent"`
-	RecipientAccountID string      `json:"recipientAccountId"`
-	EventCategory      string      `json:"eventCategory"`
-	TLSDetails         *tlsDetails `json:"tlsDetails,omitempty"`
-}
-
-// client is where a call came from that the service made on somebody's behalf.
-type client struct {
-	SourceIPAddress string `json:"clientSourceIPAddress,omitempty"`
-	UserAgent       string `json:"clientUserAgent,omitempty"`
-}
-
-type tlsDetails struct {
-	Version     string `json:"tlsVersion"`
-	CipherSuite string `json:"cipherSuite"`
-	Host        string `json:"clientProvidedHostHeader"`
-}
-
-type identity struct {
-	Type        string `json:"type"`
-	PrincipalID string `json:"principalId,omitempty"`
-	ARN         string `json:"arn,omitempty"`
-	AccountID   string `json:"accountId,omitempty"`
-	AccessKeyID string `json:"accessKeyId,omitempty"`
-	UserName    string `json:"userName,omitempty"`
-	InvokedBy   string `json:"invokedBy,omitempty"`
-
-	SessionContext *sessionContext `json:"sessionContext,omitempty"`
-}
-
-type sessionContext struct {
-	Attributes struct {
-		MFAAuthenticated string `json:"mfaAuthenticated"`
-		CreationDate     string `json:"creationDate"`
-	} `json:"attributes"`
-	SessionIssuer *sessionIssuer `json:"sessionIssuer,omitempty"`
-}
-
-type sessionIssuer struct {
-	Type        string `json:"type"`
-	PrincipalID string `json:"principalId"`
-	ARN         string `json:"arn"`
-	AccountID   string `json:"accountId"`
-	UserName    string `json:"userName"`
-}
-
-func identityOf(p Identity) identity {
-	if p.ARN == "" {
-		return identity{Type: "Unknown"}
-	}
-	i := identity{Type: p.Type, PrincipalID: p.ID, ARN: p.ARN, AccountID: string(p.Account), AccessKeyID: p.AccessKeyID, UserName: p.UserName}
-	if s := p.Session; s != nil {
-		c := &sessionContext{}
-		c.Attributes.MFAAuthenticated = strconv.FormatBool(s.MFA)
-		c.Attributes.CreationDate = written(s.Created)
-		if s.IssuerARN != "" {
-			c.SessionIssuer = &sessionIssuer{Type: "Role", PrincipalID: s.IssuerID, ARN: s.IssuerARN, AccountID: string(p.Account), UserName: s.IssuerName}
-		}
-		i.SessionContext = c
-	}
-	return i
-}
+func written(t time.Time) string { return t.UTC().Format(layout) }
 
 type resource struct {
 	ARN       string `json:"ARN"`
 	AccountID string `json:"accountId"`
 }
 
-// text is a record without its event id, in two parts.
-type text struct{ front, back []byte }
-
-// record puts the parts together, with the event id of the row.
-func (t text) record(row int64) string {
-	return string(t.front[:len(t.front)-1]) + `,"eventID":"` + lookup.IDOf(row) + `",` + string(t.back[1:])
-}
-
 // archiving is the operation whose answer stands in the records of CloudTrail (ECR user guide,
 // "logging with CloudTrail") one level deeper than the API has it.
 const archiving = "UpdateImageStorageClass"
 
-func (t *Trail) textOf(e Entry) (both text, err error) {
-	c := call{
-		EventVersion: eventVersion, UserIdentity: identityOf(e.Principal), EventTime: written(e.Time),
-		EventSource: e.EventSource, EventName: e.EventName, AWSRegion: string(e.Region),
-		SourceIPAddress: e.SourceIP, UserAgent: e.UserAgent, ErrorCode: e.ErrorCode, ErrorMessage: e.ErrorMessage,
-		RequestParameters: e.RequestParameters, ResponseElements: e.ResponseElements, RequestID: e.RequestID,
+// writer writes records as JSON, as encoding/json would write a struct of these members: each call
+// leaves one, so that reflection would cost as much as the rest of the way to the database.
+// Its errors are those of parameters that are no JSON.
+type writer struct {
+	b   []byte
+	err error
+}
+
+// plain says whether a text stands in JSON as it is.
+func plain[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
 	}
-	c.UserIdentity.InvokedBy = e.InvokedBy
+	return true
+}
+
+// text writes what stands before a text, which is raw, and the text as a string.
+func (w *writer) text(before, s string) {
+	w.b = append(w.b, before...)
+	if !plain(s) {
+		w.value(s)
+		return
+	}
+	w.b = append(w.b, '"')
+	w.b = append(w.b, s...)
+	w.b = append(w.b, '"')
+}
+
+// some writes it unless the text is empty.
+func (w *writer) some(before, s string) {
+	if s != "" {
+		w.text(before, s)
+	}
+}
+
+func (w *writer) raw(s string) { w.b = append(w.b, s...) }
+
+func (w *writer) bool(before string, v bool) {
+	w.raw(before)
+	if v {
+		w.raw("true")
+		return
+	}
+	w.raw("false")
+}
+
+func (w *writer) time(before string, t time.Time) {
+	w.raw(before)
+	w.b = append(w.b, '"')
+	w.b = t.UTC().AppendFormat(w.b, layout)
+	w.b = append(w.b, '"')
+}
+
+// json writes a document, or null for none.
+func (w *writer) json(before string, doc json.RawMessage) {
+	w.raw(before)
+	if doc == nil {
+		w.raw("null")
+		return
+	}
+	w.value(doc)
+}
+
+func (w *writer) value(v any) {
+	b, err := json.Marshal(v)
+	if err != nil && w.err == nil {
+		w.err = err
+	}
+	w.b = append(w.b, b...)
+}
+
+// write writes CloudTrail's record of an API call (ECR user guide, "logging with CloudTrail")
+// without its event id, which is known only when it is stored and belongs in it at split.
+func (w *writer) write(e *Entry, o Options) (split int) {
+	w.b, w.err = w.b[:0], nil
+	address, agent, by := e.SourceIP, e.UserAgent, e.InvokedBy
+	hidden := e.Proxied && !o.ClientAddresses
+	if hidden {
+		address, agent, by = e.EventSource, e.EventSource, e.EventSource
+	}
+	w.raw(`{"eventVersion":"` + eventVersion + `","userIdentity":`)
+	w.identity(&e.Principal, by)
+	w.time(`,"eventTime":`, e.Time)
+	w.text(`,"eventSource":`, e.EventSource)
+	w.text(`,"eventName":`, e.EventName)
+	w.text(`,"awsRegion":`, string(e.Region))
+	w.text(`,"sourceIPAddress":`, address)
+	w.text(`,"userAgent":`, agent)
+	w.some(`,"errorCode":`, e.ErrorCode)
+	w.some(`,"errorMessage":`, e.ErrorMessage)
+	w.json(`,"requestParameters":`, e.RequestParameters)
 	if e.ResponseElements != nil && e.EventName == archiving {
-		c.ResponseElements = slices.Concat([]byte(`{"image":`), e.ResponseElements, []byte(`}`))
+		w.json(`,"responseElements":{"image":`, e.ResponseElements)
+		w.raw(`}`)
+	} else {
+		w.json(`,"responseElements":`, e.ResponseElements)
 	}
-	if e.Proxied && !t.options.ClientAddresses {
-		if e.SourceIP != "" || e.UserAgent != "" {
-			c.AdditionalEventData = &client{SourceIPAddress: e.SourceIP, UserAgent: e.UserAgent}
+	if hidden && (e.SourceIP != "" || e.UserAgent != "") {
+		w.raw(`,"additionalEventData":{`)
+		w.some(`"clientSourceIPAddress":`, e.SourceIP)
+		if e.SourceIP != "" && e.UserAgent != "" {
+			w.raw(`,`)
 		}
-		c.SourceIPAddress, c.UserAgent, c.UserIdentity.InvokedBy = e.EventSource, e.EventSource, e.EventSource
+		w.some(`"clientUserAgent":`, e.UserAgent)
+		w.raw(`}`)
 	}
-	r := rest{ReadOnly: e.ReadOnly, EventType: "AwsApiCall", ManagementEvent: true, RecipientAccountID: string(e.Account), EventCategory: "Management"}
-	for _, arn := range e.Resources {
-		account := string(e.Account)
-		if a, err := name.ParseARN(arn); err == nil {
-			account = string(a.Account)
-		}
-		r.Resources = append(r.Resources, resource{ARN: arn, AccountID: account})
+	w.text(`,"requestID":`, e.RequestID)
+	split = len(w.b)
+	w.bool(`,"readOnly":`, e.ReadOnly)
+	for i, arn := range e.Resources {
+		w.text([]string{`,"resources":[{"ARN":`, `,{"ARN":`}[min(i, 1)], arn)
+		w.text(`,"accountId":`, accountOf(arn, e.Account))
+		w.raw(`}`)
 	}
+	if len(e.Resources) > 0 {
+		w.raw(`]`)
+	}
+	w.text(`,"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":`, string(e.Account))
+	w.raw(`,"eventCategory":"Management"`)
 	if s := e.TLS; s != nil {
-		r.TLSDetails = &tlsDetails{Version: s.Version, CipherSuite: s.CipherSuite, Host: s.Host}
+		w.text(`,"tlsDetails":{"tlsVersion":`, s.Version)
+		w.text(`,"cipherSuite":`, s.CipherSuite)
+		w.text(`,"clientProvidedHostHeader":`, s.Host)
+		w.raw(`}`)
 	}
-	if both.front, err = json.Marshal(c); err != nil {
-		return text{}, err
+	w.raw(`}`)
+	return split
+}
+
+// identity writes the userIdentity of a caller, which is of nobody where there is no ARN.
+func (w *writer) identity(p *Identity, by string) {
+	if p.ARN == "" {
+		w.raw(`{"type":"Unknown"`)
+		w.some(`,"invokedBy":`, by)
+		w.raw(`}`)
+		return
 	}
-	both.back, err = json.Marshal(r)
-	return both, err
+	w.text(`{"type":`, p.Type)
+	w.some(`,"principalId":`, p.ID)
+	w.text(`,"arn":`, p.ARN)
+	w.some(`,"accountId":`, string(p.Account))
+	w.some(`,"accessKeyId":`, p.AccessKeyID)
+	w.some(`,"userName":`, p.UserName)
+	w.some(`,"invokedBy":`, by)
+	if s := p.Session; s != nil {
+		w.bool(`,"sessionContext":{"attributes":{"mfaAuthenticated":"`, s.MFA)
+		w.time(`","creationDate":`, s.Created)
+		w.raw(`}`)
+		if s.IssuerARN != "" {
+			w.text(`,"sessionIssuer":{"type":"Role","principalId":`, s.IssuerID)
+			w.text(`,"arn":`, s.IssuerARN)
+			w.text(`,"accountId":`, string(p.Account))
+			w.text(`,"userName":`, s.IssuerName)
+			w.raw(`}`)
+		}
+		w.raw(`}`)
+	}
+	w.raw(`}`)
+}
+
+// accountOf is the account of an ARN; other for what is none.
+func accountOf(arn string, other name.AccountID) string {
+	if a, err := name.ParseARN(arn); err == nil {
+		return string(a.Account)
+	}
+	return string(other)
+}
+
+// withID puts the event id of a row into a text.
+func withID(text []byte, split int, row int64) string {
+	return string(text[:split]) + `,"eventID":"` + lookup.IDOf(row) + `"` + string(text[split:])
 }

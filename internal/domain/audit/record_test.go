@@ -3,8 +3,13 @@ package audit_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -183,6 +188,92 @@ func TestAfter(t *testing.T) {
 	})
 }
 
+// TestAfterSegments: records that are kept together, and those beside them that are not, are one row of ids, of
+// which a page may begin and end anywhere.
+func TestAfterSegments(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		ctx := t.Context()
+		trail := audit.NewTrail(db, slog.New(slog.DiscardHandler), audit.Options{})
+		var want []string
+		for i := range 1300 {
+			e := pull()
+			e.RequestID = fmt.Sprintf("request-%d", i)
+			e.Time = at.Add(time.Duration(i) * time.Millisecond)
+			e.EventName = []string{"BatchGetImage", "PutImage"}[i%2]
+			if e.Region = "eu-west-1"; i%5 == 0 {
+				e.Region = "us-east-2"
+			}
+			switch {
+			case i%9 == 0:
+				e.Account = "222222222222"
+			case i%100 == 1:
+				e.Time = e.Time.Add(-time.Hour) // alone there
+			}
+			if e.Account == account {
+				want = append(want, e.RequestID)
+			}
+			if trail.Record(ctx, e); i%211 == 0 {
+				if err := trail.Flush(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := trail.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		var rows, segments int
+		if err := db.View(ctx, func(tx *sqldb.Tx) error {
+			return tx.QueryRow(ctx, `SELECT (SELECT count(*) FROM audit), (SELECT count(*) FROM audit_segment)`).Scan(&rows, &segments)
+		}); err != nil || rows == 0 || segments < 10 {
+			t.Fatalf("%d rows, %d segments, %v", rows, segments, err)
+		}
+		for _, limit := range []int{1, 7, 500, 5000} {
+			for _, region := range []name.Region{"", "us-east-2", "ap-south-1"} {
+				if limit == 1 && region == "" {
+					continue // long, and no other than the next
+				}
+				var all []audit.Stored
+				for last := int64(0); ; last = all[len(all)-1].ID {
+					page, err := trail.After(ctx, account, region, last, limit, time.Time{})
+					if err != nil || len(page) > limit {
+						t.Fatal(len(page), err)
+					}
+					if all = append(all, page...); len(page) < limit {
+						break
+					}
+				}
+				var got []string
+				for i, s := range all {
+					var r struct {
+						RequestID, EventID, EventName, EventTime, AwsRegion, RecipientAccountID string
+					}
+					if err := json.Unmarshal(s.Record, &r); err != nil {
+						t.Fatal(err)
+					}
+					if r.EventID != lookup.IDOf(s.ID) || r.EventName != s.Name || r.EventTime != s.OccurredAt.Format("2006-01-02T15:04:05Z") || r.AwsRegion != string(s.Region) || s.Account != account {
+						t.Errorf("%+v is kept as %s", s, s.Record)
+					}
+					if i > 0 && s.ID <= all[i-1].ID {
+						t.Errorf("%d stands behind %d", s.ID, all[i-1].ID)
+					}
+					if region == "" || s.Region == region {
+						got = append(got, r.RequestID)
+					}
+				}
+				if len(got) != len(all) || region == "ap-south-1" && len(got) > 0 {
+					t.Errorf("%d of %d records are of %s", len(got), len(all), region)
+				}
+				if region == "" {
+					slices.Sort(got)
+					if slices.Sort(want); !slices.Equal(got, want) {
+						t.Errorf("pages of %d: %d records, want %d", limit, len(got), len(want))
+					}
+				}
+			}
+		}
+	})
+}
+
 // TestOverflow: a full buffer drops entries and says so, or has calls wait.
 func TestOverflow(t *testing.T) {
 	ctx := t.Context()
@@ -263,17 +354,48 @@ func BenchmarkRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkWrite is what a record costs the database, with what it is found by.
+// BenchmarkWrite is what a record costs, from its entry to the database with what it is found by, in
+// wall time and in CPU time of the process: of calls that are alike but for their ids and times, of
+// calls of a hundred callers and repositories, and of calls that come alone.
 func BenchmarkWrite(b *testing.B) {
-	trail := audit.NewTrail(sqldbtest.SQLite(b), slog.New(slog.DiscardHandler), audit.Options{})
-	e := pull()
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		trail.Record(b.Context(), e)
-		if i%500 == 499 {
-			if err := trail.Flush(b.Context()); err != nil {
-				b.Fatal(err)
+	for _, c := range []struct {
+		name           string
+		callers, flush int
+	}{{"alike", 1, 500}, {"mixed", 100, 500}, {"few", 1, 15}, {"alone", 1, 1}} {
+		b.Run(c.name, func(b *testing.B) {
+			trail := audit.NewTrail(sqldbtest.SQLite(b), slog.New(slog.DiscardHandler), audit.Options{})
+			entries := make([]audit.Entry, 4*c.flush)
+			r := rand.New(rand.NewPCG(5, 6))
+			for i := range entries {
+				e := pull()
+				e.RequestID = fmt.Sprintf("%08x-0000-4000-8000-%012x", r.Uint32(), r.Uint64N(1<<48))
+				e.Principal.ARN += strconv.Itoa(r.IntN(c.callers))
+				e.Principal.AccessKeyID += strconv.Itoa(r.IntN(c.callers))
+				e.Resources = []string{e.Resources[0] + strconv.Itoa(r.IntN(c.callers))}
+				entries[i] = e
 			}
-		}
+			b.ReportAllocs()
+			before := processorTime(b)
+			for i := 0; b.Loop(); i++ {
+				e := entries[i%len(entries)]
+				e.Time = at.Add(time.Duration(i) * 200 * time.Microsecond)
+				trail.Record(b.Context(), e)
+				if i%c.flush == c.flush-1 {
+					if err := trail.Flush(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			b.ReportMetric(float64((processorTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+		})
 	}
+}
+
+// processorTime is what the process has used.
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -63,7 +63,7 @@ const byService = "AWS Internal"
 
 // ServiceEventTx writes a record in the transaction of what it records.
 func (t *Trail) ServiceEventTx(ctx context.Context, tx *sqldb.Tx, e ServiceEvent) error {
-	id := sqldb.NewID()
+	id := lookup.NewRowID()
 	s := serviceEvent{
 		EventVersion: eventVersion, UserIdentity: serviceIdentity{AccountID: string(e.Account), InvokedBy: byService},
 		EventTime: written(e.Time), EventSource: "ecr.amazonaws.com", EventName: e.EventName, AWSRegion: string(e.Region),

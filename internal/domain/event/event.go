@@ -166,6 +166,7 @@ const (
 // that records it, which is how a fact starts its jobs.
 type Outbox struct {
 	subscribers []Subscriber
+	wanted      func(ctx context.Context, tx *sqldb.Tx, reg name.Registry) (bool, error)
 }
 
 // Subscriber is called with every event, in the transaction that records it.
@@ -175,6 +176,14 @@ type Subscriber func(ctx context.Context, tx *sqldb.Tx, e Event) error
 // NewOutbox returns an outbox with its subscribers, which cannot change later.
 func NewOutbox(subscribers ...Subscriber) *Outbox {
 	return &Outbox{subscribers: subscribers}
+}
+
+// WantedBy has the outbox ask, in the transaction of an event, whether rules of its
+// registry may want it: one that none wants is recorded as routed, and costs the
+// router nothing. Without it, all are for the router. It is called before the
+// outbox is used.
+func (o *Outbox) WantedBy(wanted func(ctx context.Context, tx *sqldb.Tx, reg name.Registry) (bool, error)) {
+	o.wanted = wanted
 }
 
 // idStep is how far apart ids are at most that Record makes for a clock that is behind:
@@ -189,12 +198,18 @@ func (o *Outbox) Record(ctx context.Context, tx *sqldb.Tx, e Event) error {
 	if err != nil {
 		return err
 	}
+	wanted := true
+	if o.wanted != nil {
+		if wanted, err = o.wanted(ctx, tx, e.Registry); err != nil {
+			return err
+		}
+	}
 	id := sqldb.NewID()
 	// The step is random, as ids are: two transactions that lock nothing in common see the same last one.
 	_, err = tx.Exec(ctx, `INSERT INTO event (id, account_id, region, kind, occurred_at, detail, ordering, routed) VALUES (
 			(SELECT CASE WHEN last >= $1 THEN last + $2 ELSE $1 END FROM (SELECT COALESCE(max(id), 0) AS last FROM event WHERE ordering = $3) AS before),
-			$4, $5, $6, $7, $8, $3, FALSE)`,
-		id, id%idStep+1, e.Ordering(), string(e.Registry.Account), string(e.Registry.Region), string(e.Kind), e.OccurredAt.UnixMicro(), string(detail))
+			$4, $5, $6, $7, $8, $3, $9)`,
+		id, id%idStep+1, e.Ordering(), string(e.Registry.Account), string(e.Registry.Region), string(e.Kind), e.OccurredAt.UnixMicro(), string(detail), !wanted)
 	if err != nil {
 		return err
 	}

@@ -123,7 +123,7 @@ func (s *Service) deleteImage(ctx context.Context, tx *sqldb.Tx, r repository.Re
 	if _, err := tx.Exec(ctx, `DELETE FROM image WHERE id = $1`, i.id); err != nil {
 		return nil, err
 	}
-	if _, err := s.Repositories.AddImages(ctx, tx, r.ID, -1); err != nil {
+	if err := s.Repositories.AddImages(ctx, tx, r.ID, -1); err != nil {
 		return nil, err
 	}
 	if len(layers) > 0 {

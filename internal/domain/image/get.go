@@ -8,6 +8,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image/manifest"
+	"github.com/berth-registry/berth/internal/domain/image/translated"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -67,33 +68,35 @@ func (s *Service) GetAll(ctx context.Context, r repository.Repository, refs []Re
 
 func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, accept []string, needBody bool) (Image, error) {
 	var i row
-	var asked form  // the translation that was asked for by its digest
 	var body []byte // sealed
-	stored := false // the stored form is right, whatever others there are
-	err := s.Durable.View(ctx, func(tx *sqldb.Tx) error {
-		var err error
-		if i, asked, err = s.findForm(ctx, tx, r, ref); err != nil {
-			return err
-		}
-		if i.status != Active {
-			return refuse(ref, Inaccessible)
-		}
-		stored = asked == form{} && (ref.Digest != "" || accepts(accept, i.mediaType))
-		body = nil
-		if stored && !needBody {
-			return nil
-		}
-		err = tx.QueryRow(ctx, `SELECT body FROM manifest WHERE image_id = $1`, i.id).Scan(&body)
-		if errors.Is(err, sqldb.ErrNoRows) {
-			return fmt.Errorf("the image %s of the repository %s has no manifest", i.digest, r.Name)
-		}
+	err := s.Durable.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
+		i, body, err = findBody(ctx, tx, r, ref, needBody)
 		return err
 	})
+	if err == nil && i.status != Active {
+		err = refuse(ref, Inaccessible)
+	}
+	// Nearly all get what is stored, by one statement.
+	stored := err == nil && (ref.Digest != "" || accepts(accept, i.mediaType))
+	var asked form // the translation that was asked for by its digest
+	if f := (Failure{}); !stored && (err == nil || ref.Digest != "" && errors.As(err, &f)) {
+		err = s.Durable.View(ctx, func(tx *sqldb.Tx) (err error) {
+			if i, asked, err = s.findForm(ctx, tx, r, ref); err != nil {
+				return err
+			}
+			if i.status != Active {
+				return refuse(ref, Inaccessible)
+			}
+			i, body, err = findBody(ctx, tx, r, Ref{Digest: i.digest}, true)
+			return err
+		})
+		stored, needBody = asked == form{} && (ref.Digest != "" || accepts(accept, i.mediaType)), true
+	}
 	if err != nil {
 		return Image{}, err
 	}
 	img := i.image(ref.Tag)
-	if body == nil {
+	if !needBody {
 		return img, nil
 	}
 	if img.Manifest, err = s.Repositories.Unseal(ctx, r, SealContext(i.digest), body); err != nil || stored {
@@ -103,6 +106,22 @@ func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, ac
 		asked.tag = ref.Tag
 	}
 	return s.translate(ctx, r, img, asked, accept)
+}
+
+// findBody is find with the manifest as it is stored, where that is needed.
+func findBody(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref, needed bool) (i row, body []byte, err error) {
+	if !needed {
+		i, err = find(ctx, tx, r, ref)
+		return i, nil, err
+	}
+	i, err = lookUp(ctx, tx, r, ref, pullByDigest, pullByTag, func(from sqldb.Scanner) (row, error) { return scanRow(scanTail{from, []any{&body}}) })
+	if err == nil {
+		err = ref.matches(i.digest)
+	}
+	if err == nil && len(body) == 0 {
+		err = fmt.Errorf("the image %s of the repository %s has no manifest", i.digest, r.Name)
+	}
+	return i, body, err
 }
 
 func accepts(accept []string, mediaType string) bool {
@@ -173,7 +192,7 @@ func (s *Service) toSchema1(ctx context.Context, r repository.Repository, tag na
 	}
 	img.Manifest, img.MediaType, img.Digest, img.ArtifactType = body, manifest.DockerSchema1Signed, digest, ""
 	img.ManifestSize = int64(len(body))
-	s.translations.note(r.ID, digest, translation{image: img.ID, tag: tag})
+	s.translations.Note(r.ID, digest, translated.Origin{Image: img.ID, Tag: tag})
 	return img, nil
 }
 

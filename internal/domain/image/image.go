@@ -11,6 +11,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/event"
 	"github.com/berth-registry/berth/internal/domain/image/manifest"
 	"github.com/berth-registry/berth/internal/domain/image/pulltimes"
+	"github.com/berth-registry/berth/internal/domain/image/translated"
 	"github.com/berth-registry/berth/internal/domain/layer"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
@@ -112,7 +113,7 @@ type Config struct {
 type Service struct {
 	Config
 	pulls        pulltimes.Times
-	translations translations
+	translations translated.Manifests
 }
 
 // New returns the service.

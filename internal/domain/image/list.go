@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -143,7 +144,7 @@ func (s *Service) List(ctx context.Context, r repository.Repository, q ListQuery
 		ref Ref
 	}
 	var entries []entry
-	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
+	err = s.Durable.Lookup(ctx, func(tx *sqldb.Tx) error {
 		var err error
 		entries, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (entry, error) {
 			var id int64
@@ -166,8 +167,11 @@ func (s *Service) List(ctx context.Context, r repository.Repository, q ListQuery
 	return refs, next, nil
 }
 
+// listTags asks about the image of each tag only where the repository has one that
+// is not active.
 const listTags = `SELECT t.tag FROM image_tag t WHERE t.repository_id = $1 AND t.tag > $2
-	AND NOT EXISTS (SELECT 1 FROM image i WHERE i.repository_id = $1 AND i.id = t.image_id AND i.status <> 0) ORDER BY t.tag LIMIT $3`
+	AND (NOT EXISTS (SELECT 1 FROM image i WHERE i.repository_id = $1 AND i.status <> 0)
+		OR NOT EXISTS (SELECT 1 FROM image i WHERE i.repository_id = $1 AND i.id = t.image_id AND i.status <> 0)) ORDER BY t.tag LIMIT $3`
 
 // Tags returns up to limit tags of active images that come after the given text in byte order,
 // and whether there are more. errs.InvalidParameter for a text that no database
@@ -176,19 +180,17 @@ func (s *Service) Tags(ctx context.Context, r repository.Repository, after name.
 	if !storable(string(after)) {
 		return nil, false, errs.Parameter("last", "must satisfy regular expression '"+name.TagPattern+"'")
 	}
-	var found []string
-	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
-		var err error
-		found, err = texts(ctx, tx, listTags, r.ID, string(after), limit+1)
+	err = s.Durable.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
+		tags, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (name.Tag, error) {
+			t, err := sqldb.One[string](row)
+			return name.Tag(t), err
+		}, listTags, r.ID, string(after), limit+1)
 		return err
 	})
 	if err != nil {
 		return nil, false, err
 	}
-	for _, t := range found[:min(limit, len(found))] {
-		tags = append(tags, name.Tag(t))
-	}
-	return tags, len(found) > limit, nil
+	return tags[:min(limit, len(tags))], len(tags) > limit, nil
 }
 
 // Detail describes one image.
@@ -224,12 +226,15 @@ type DescribeQuery struct {
 	Limit int
 }
 
+// detailColumns are what scanDetail reads, of a table that the query calls i. The
+// tags are one text, in any order; none has a blank.
+const detailColumns = rowColumns + `, COALESCE((SELECT u.pulled_at FROM image_pull u WHERE u.image_id = i.id), 0),
+	COALESCE((SELECT string_agg(g.tag, ' ') FROM image_tag g WHERE g.image_id = i.id), '')`
+
 const (
-	describeAny      = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.id > $2`
-	describeTagged   = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags > 0 AND i.id > $2`
-	describeUntagged = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2`
-	tagsOfImages     = `SELECT image_id, tag FROM image_tag WHERE image_id IN `
-	pullsOfImages    = `SELECT image_id, pulled_at FROM image_pull WHERE image_id IN `
+	describeAny      = `SELECT ` + detailColumns + ` FROM image i WHERE i.repository_id = $1 AND i.id > $2`
+	describeTagged   = `SELECT ` + detailColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags > 0 AND i.id > $2`
+	describeUntagged = `SELECT ` + detailColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2`
 )
 
 // Describe returns details of images, each image once. With Refs, one that is
@@ -240,35 +245,31 @@ func (s *Service) Describe(ctx context.Context, r repository.Repository, q Descr
 	if err != nil {
 		return nil, "", err
 	}
-	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
-		next = ""
-		var rows []row
-		var err error
-		if len(q.Refs) > 0 {
-			rows, err = findAll(ctx, tx, r, q.Refs)
-		} else {
-			query := describeAny
-			switch q.TagStatus {
-			case AnyTags:
-			case Tagged:
-				query = describeTagged
-			case Untagged:
-				query = describeUntagged
-			}
-			rows, err = sqldb.Collect(ctx, tx, scanRow, query+q.Status.condition()+describeOrder, r.ID, after.image, q.Limit+1)
-			if len(rows) > q.Limit {
-				rows = rows[:q.Limit]
-				next = position{image: rows[q.Limit-1].id}.cursor()
-			}
-		}
-		if err != nil {
+	if len(q.Refs) > 0 {
+		err = s.Durable.View(ctx, func(tx *sqldb.Tx) (err error) {
+			details, err = describeAll(ctx, tx, r, q.Refs)
 			return err
-		}
-		details, err = describe(ctx, tx, rows)
+		})
+		return details, "", err
+	}
+	query := describeAny
+	switch q.TagStatus {
+	case AnyTags:
+	case Tagged:
+		query = describeTagged
+	case Untagged:
+		query = describeUntagged
+	}
+	err = s.Durable.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
+		details, err = sqldb.Collect(ctx, tx, scanDetail, query+q.Status.condition()+describeOrder, r.ID, after.image, q.Limit+1)
 		return err
 	})
 	if err != nil {
 		return nil, "", err
+	}
+	if len(details) > q.Limit {
+		details = details[:q.Limit]
+		next = position{image: details[q.Limit-1].ID}.cursor()
 	}
 	return details, next, nil
 }
@@ -277,23 +278,22 @@ func (s *Service) Describe(ctx context.Context, r repository.Repository, q Descr
 // returns errs.ImageNotFound as Describe does, and errs.InvalidParameter for a ref
 // that cannot be.
 func (s *Service) FindTx(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref) (Detail, error) {
-	rows, err := findAll(ctx, tx, r, []Ref{ref})
-	if err != nil {
-		return Detail{}, err
-	}
-	details, err := describe(ctx, tx, rows)
+	details, err := describeAll(ctx, tx, r, []Ref{ref})
 	if err != nil {
 		return Detail{}, err
 	}
 	return details[0], nil
 }
 
-// findAll finds the images of all refs, each once, or fails.
-func findAll(ctx context.Context, tx *sqldb.Tx, r repository.Repository, refs []Ref) ([]row, error) {
-	var rows []row
+// describeAll describes the images of all refs, each once, or fails.
+func describeAll(ctx context.Context, tx *sqldb.Tx, r repository.Repository, refs []Ref) ([]Detail, error) {
+	var details []Detail
 	seen := map[int64]bool{}
 	for _, ref := range refs {
-		i, err := find(ctx, tx, r, ref)
+		d, err := lookUp(ctx, tx, r, ref, detailByDigest, detailByTag, scanDetail)
+		if err == nil {
+			err = ref.matches(d.Digest)
+		}
 		if errs.Is(err, errs.ImageNotFound) {
 			return nil, errs.Wrap(err, errs.ImageNotFound, "The image with imageId {imageDigest:'%s', imageTag:'%s'} does not exist within the repository with name '%s' in the registry with id '%s'",
 				orNull(ref.Digest), orNull(ref.Tag), r.Name, r.Registry.Account)
@@ -301,12 +301,12 @@ func findAll(ctx context.Context, tx *sqldb.Tx, r repository.Repository, refs []
 		if err != nil {
 			return nil, err
 		}
-		if !seen[i.id] {
-			seen[i.id] = true
-			rows = append(rows, i)
+		if !seen[d.ID] {
+			seen[d.ID] = true
+			details = append(details, d)
 		}
 	}
-	return rows, nil
+	return details, nil
 }
 
 // atNonZero is a time in microseconds, the zero time for 0.
@@ -317,47 +317,21 @@ func atNonZero(t int64) time.Time {
 	return time.UnixMicro(t)
 }
 
-// describe adds tags and pull times to rows.
-func describe(ctx context.Context, tx *sqldb.Tx, rows []row) ([]Detail, error) {
-	details := make([]Detail, len(rows))
-	at := make(map[int64]*Detail, len(rows))
-	for n, i := range rows {
-		details[n] = Detail{
-			ID: i.id, Digest: i.digest, MediaType: i.mediaType, ArtifactType: i.artifactType, Size: i.size,
-			ManifestSize: i.manifestSize, PushedAt: time.UnixMicro(i.pushedAt), Subject: i.subject,
-			Status: i.status, ArchivedAt: atNonZero(i.archivedAt), ActivatedAt: atNonZero(i.activatedAt),
-		}
-		at[i.id] = &details[n]
+func scanDetail(s sqldb.Scanner) (Detail, error) {
+	var pulled int64
+	var tags string
+	i, err := scanRow(scanTail{s, []any{&pulled, &tags}})
+	d := Detail{
+		ID: i.id, Digest: i.digest, MediaType: i.mediaType, ArtifactType: i.artifactType, Size: i.size,
+		ManifestSize: i.manifestSize, PushedAt: time.UnixMicro(i.pushedAt), LastPulledAt: atNonZero(pulled), Subject: i.subject,
+		Status: i.status, ArchivedAt: atNonZero(i.archivedAt), ActivatedAt: atNonZero(i.activatedAt),
 	}
-	for from := 0; from < len(rows); from += rowsPerStatement {
-		var ids []any
-		for _, i := range rows[from:min(from+rowsPerStatement, len(rows))] {
-			ids = append(ids, i.id)
+	if tags != "" {
+		d.Tags = make([]name.Tag, 0, i.tags)
+		for t := range strings.SplitSeq(tags, " ") {
+			d.Tags = append(d.Tags, name.Tag(t))
 		}
-		in := sqldb.In(1, len(ids))
-		_, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
-			var id int64
-			var tag string
-			if err := row.Scan(&id, &tag); err != nil {
-				return struct{}{}, err
-			}
-			at[id].Tags = append(at[id].Tags, name.Tag(tag))
-			return struct{}{}, nil
-		}, tagsOfImages+in+` ORDER BY image_id, tag`, ids...)
-		if err != nil {
-			return nil, err
-		}
-		_, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
-			var id, pulled int64
-			if err := row.Scan(&id, &pulled); err != nil {
-				return struct{}{}, err
-			}
-			at[id].LastPulledAt = time.UnixMicro(pulled)
-			return struct{}{}, nil
-		}, pullsOfImages+in, ids...)
-		if err != nil {
-			return nil, err
-		}
+		slices.Sort(d.Tags)
 	}
-	return details, nil
+	return d, err
 }

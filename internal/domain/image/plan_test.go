@@ -26,13 +26,16 @@ func queries() map[string][]any {
 		describeUntagged + describeOrder:            {repo, id, limit},
 		referrers + referrersOrder:                  {repo, text, id, limit},
 		listAny + ActiveOnly.condition() + anyOrder: {repo, id, text, limit},
-		describeAny + ActiveOnly.condition() + describeOrder:      {repo, id, limit},
-		describeAny + ArchivedOnly.condition() + describeOrder:    {repo, id, limit},
-		referrers + ActiveOnly.condition() + referrersOrder:       {repo, text, id, limit},
-		tagsOfImages + sqldb.In(1, 3) + ` ORDER BY image_id, tag`: {id, id, id},
-		pullsOfImages + sqldb.In(1, 3):                            {id, id, id},
-		parentsOfImage:                                            {repo, text},
-		childrenByDigest + sqldb.In(2, 3):                         {repo, text, text, text},
+		describeAny + ActiveOnly.condition() + describeOrder:   {repo, id, limit},
+		describeAny + ArchivedOnly.condition() + describeOrder: {repo, id, limit},
+		referrers + ActiveOnly.condition() + referrersOrder:    {repo, text, id, limit},
+		detailByDigest:                    {repo, text},
+		detailByTag:                       {repo, text},
+		pullByDigest:                      {repo, text},
+		pullByTag:                         {repo, text},
+		imageByEither:                     {repo, text, text},
+		parentsOfImage:                    {repo, text},
+		childrenByDigest + sqldb.In(2, 3): {repo, text, text, text},
 	}
 }
 

@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"strings"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -32,7 +31,7 @@ type Put struct {
 	// pull-through cache brings them when they are asked for.
 	Sparse bool
 	// Before, if it is set, runs in the transaction once the repository is locked;
-	// its error undoes everything. It may run more than once.
+	// its error undoes everything. It may run more than once, and adds no images.
 	Before func(ctx context.Context, tx *sqldb.Tx, r repository.Repository) error
 }
 
@@ -129,26 +128,18 @@ func (s *Service) put(ctx context.Context, tx *sqldb.Tx, r repository.Repository
 			return row{}, false, err
 		}
 	}
-	i, err = scanRow(tx.QueryRow(ctx, imageByDigest, r.ID, string(p.digest)))
-	there := err == nil
-	if err != nil && !errors.Is(err, sqldb.ErrNoRows) {
+	i, tagged, err := findEither(ctx, tx, r, p)
+	if err != nil {
 		return row{}, false, err
 	}
-	var tagged row // the image that has the tag now
-	if p.tag != "" {
-		tagged, err = scanRow(tx.QueryRow(ctx, imageByTag, r.ID, string(p.tag)))
-		if err != nil && !errors.Is(err, sqldb.ErrNoRows) {
-			return row{}, false, err
-		}
-	}
-	if there && i.status == Active && (p.tag == "" || tagged.id == i.id) {
+	there := i.id != 0
+	if there && i.status == Active && (p.tag == "" || tagged == i.id) {
 		return i, false, nil
 	}
-	if tagged.id != 0 && tagged.id != i.id && !r.Mutability.Allows(p.tag) {
+	if tagged != 0 && tagged != i.id && !r.Mutability.Allows(p.tag) {
 		return row{}, false, errs.New(errs.TagExists,
 			"The image tag '%s' already exists in the '%s' repository and cannot be overwritten because the tag is immutable.", p.tag, r.Name)
 	}
-	err = nil
 	switch {
 	case !there:
 		i, err = s.insert(ctx, tx, r, p)
@@ -158,23 +149,43 @@ func (s *Service) put(ctx context.Context, tx *sqldb.Tx, r repository.Repository
 	if err != nil {
 		return row{}, false, err
 	}
-	if p.tag != "" && tagged.id != i.id {
-		if err := s.setTag(ctx, tx, r, &i, p, tagged.id); err != nil {
+	if p.tag != "" && tagged != i.id {
+		if err := s.setTag(ctx, tx, r, &i, p, there, tagged); err != nil {
 			return row{}, false, err
 		}
 	}
 	return i, true, s.recordPush(ctx, tx, r, i, p)
 }
 
-// insert adds an image that is not there, with everything that belongs to it.
+// imageByEither finds the image of a digest, and the one that has a tag now.
+const imageByEither = `SELECT ` + rowColumns + `, 0 FROM image i WHERE i.repository_id = $1 AND i.digest = $2
+	UNION ALL SELECT ` + rowColumns + `, 1 FROM image_tag t JOIN image i ON i.id = t.image_id WHERE t.repository_id = $1 AND t.tag = $3`
+
+// findEither finds the image that is pushed, if it is there, and the number of the
+// one that has the tag, 0 for none.
+func findEither(ctx context.Context, tx *sqldb.Tx, r repository.Repository, p push) (i row, tagged int64, err error) {
+	_, err = sqldb.Collect(ctx, tx, func(from sqldb.Scanner) (struct{}, error) {
+		var byTag int64
+		found, err := scanRow(scanTail{from, []any{&byTag}})
+		if byTag == 1 {
+			tagged = found.id
+		} else {
+			i = found
+		}
+		return struct{}{}, err
+	}, imageByEither, r.ID, string(p.digest), string(p.tag))
+	return i, tagged, err
+}
+
+// insert adds an image that is not there, with everything that belongs to it but
+// its tag, which is counted.
 func (s *Service) insert(ctx context.Context, tx *sqldb.Tx, r repository.Repository, p push) (row, error) {
-	count, err := s.Repositories.AddImages(ctx, tx, r.ID, 1)
-	if err != nil {
-		return row{}, err
-	}
-	if count > p.limits.ImagesPerRepository {
+	if r.Images >= p.limits.ImagesPerRepository {
 		return row{}, errs.New(errs.LimitExceeded, "The repository with name '%s' in registry with id '%s' already has the maximum allowed number of images which is '%d'",
 			r.Name, r.Registry.Account, p.limits.ImagesPerRepository)
+	}
+	if err := s.Repositories.AddImages(ctx, tx, r.ID, 1); err != nil {
+		return row{}, err
 	}
 	blobs, blobSize, err := s.requireBlobs(ctx, tx, r, p.manifest)
 	if err != nil {
@@ -188,9 +199,12 @@ func (s *Service) insert(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 		id: sqldb.NewID(), digest: p.digest, mediaType: p.manifest.MediaType, artifactType: p.manifest.EffectiveArtifactType(),
 		size: max(blobSize, childSize), manifestSize: int64(p.size), pushedAt: s.Clock.Now().UnixMicro(), subject: p.manifest.Subject.Digest,
 	}
+	if p.tag != "" {
+		i.tags = 1
+	}
 	_, err = tx.Exec(ctx, `INSERT INTO image (id, repository_id, digest, media_type, artifact_type, size, manifest_size, pushed_at, tags, subject, annotations, sparse)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, $11)`,
-		i.id, r.ID, string(i.digest), i.mediaType, i.artifactType, i.size, i.manifestSize, i.pushedAt, string(i.subject), p.annotations, p.sparse && len(children) > 0)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		i.id, r.ID, string(i.digest), i.mediaType, i.artifactType, i.size, i.manifestSize, i.pushedAt, i.tags, string(i.subject), p.annotations, p.sparse && len(children) > 0)
 	if err != nil {
 		return row{}, err
 	}
@@ -308,10 +322,14 @@ func requireChildren(ctx context.Context, tx *sqldb.Tx, r repository.Repository,
 	return digests, size, nil
 }
 
-// setTag puts the tag on the image, taking it from the image that has it; 0
-// for none. That image stays, untagged if it was its last.
-func (s *Service) setTag(ctx context.Context, tx *sqldb.Tx, r repository.Repository, i *row, p push, from int64) error {
-	if i.tags++; i.tags > p.limits.TagsPerImage {
+// setTag puts the tag on the image, where it is counted already if the image was not
+// there, taking it from the image that has it; 0 for none. That image stays,
+// untagged if it was its last.
+func (s *Service) setTag(ctx context.Context, tx *sqldb.Tx, r repository.Repository, i *row, p push, there bool, from int64) error {
+	if there {
+		i.tags++
+	}
+	if i.tags > p.limits.TagsPerImage {
 		return errs.New(errs.LimitExceeded, "The image with digest '%s' in the repository with name '%s' in registry with id '%s' already has the maximum allowed number of tags which is '%d'",
 			i.digest, r.Name, r.Registry.Account, p.limits.TagsPerImage)
 	}
@@ -321,10 +339,13 @@ func (s *Service) setTag(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 	if err != nil {
 		return err
 	}
-	if err := addTags(ctx, tx, i.id, 1); err != nil || from == 0 {
-		return err
+	if there {
+		err = addTags(ctx, tx, i.id, 1)
 	}
-	return addTags(ctx, tx, from, -1)
+	if err == nil && from != 0 {
+		err = addTags(ctx, tx, from, -1)
+	}
+	return err
 }
 
 // addTags changes an image's count of tags.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/image/manifest"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
@@ -107,8 +108,20 @@ func (r Ref) check() error {
 }
 
 const (
-	imageByDigest = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.digest = $2`
-	imageByTag    = `SELECT ` + rowColumns + ` FROM image_tag t JOIN image i ON i.id = t.image_id WHERE t.repository_id = $1 AND t.tag = $2`
+	byDigest = ` WHERE i.repository_id = $1 AND i.digest = $2`
+	fromTag  = ` FROM image_tag t JOIN image i ON i.id = t.image_id`
+	byTag    = ` WHERE t.repository_id = $1 AND t.tag = $2`
+
+	imageByDigest = `SELECT ` + rowColumns + ` FROM image i` + byDigest
+	imageByTag    = `SELECT ` + rowColumns + fromTag + byTag
+
+	detailByDigest = `SELECT ` + detailColumns + ` FROM image i` + byDigest
+	detailByTag    = `SELECT ` + detailColumns + fromTag + byTag
+
+	// The manifest is missing where the database is damaged.
+	pullByDigest = `SELECT ` + rowColumns + `, m.body FROM image i LEFT JOIN manifest m ON m.image_id = i.id` + byDigest
+	pullByTag    = `SELECT ` + rowColumns + `, m.body` + fromTag + ` LEFT JOIN manifest m ON m.image_id = i.id` + byTag
+
 	// translationByDigest finds any of the images that share the translation.
 	translationByDigest = `SELECT ` + rowColumns + `, x.media_type, x.tag FROM image_translation x JOIN image i ON i.id = x.image_id
 		WHERE x.repository_id = $1 AND x.digest = $2 ORDER BY x.image_id LIMIT 1`
@@ -117,23 +130,35 @@ const (
 
 // find looks an image up by the digest that it is stored under, or by tag.
 func find(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref) (row, error) {
+	i, err := lookUp(ctx, tx, r, ref, imageByDigest, imageByTag, scanRow)
+	if err == nil {
+		err = ref.matches(i.digest)
+	}
+	return i, err
+}
+
+// lookUp reads the image that a ref names by its tag, or else by its digest.
+func lookUp[T any](ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Ref, byDigest, byTag string, scan func(sqldb.Scanner) (T, error)) (found T, err error) {
 	if err := ref.check(); err != nil {
-		return row{}, err
+		return found, err
 	}
-	query, key := imageByDigest, string(ref.Digest)
+	query, key := byDigest, string(ref.Digest)
 	if ref.Tag != "" {
-		query, key = imageByTag, string(ref.Tag)
+		query, key = byTag, string(ref.Tag)
 	}
-	i, err := scanRow(tx.QueryRow(ctx, query, r.ID, key))
-	switch {
-	case errors.Is(err, sqldb.ErrNoRows):
-		return row{}, refuse(ref, NotFound)
-	case err != nil:
-		return row{}, err
-	case ref.Digest != "" && i.digest != ref.Digest:
-		return i, refuse(ref, TagMismatch)
+	found, err = scan(tx.QueryRow(ctx, query, r.ID, key))
+	if errors.Is(err, sqldb.ErrNoRows) {
+		err = refuse(ref, NotFound)
 	}
-	return i, nil
+	return found, err
+}
+
+// matches refuses a ref whose tag is on another digest.
+func (r Ref) matches(d name.Digest) error {
+	if r.Digest != "" && d != r.Digest {
+		return refuse(r, TagMismatch)
+	}
+	return nil
 }
 
 // form is a translation: its media type, and for schema 1 the tag that it
@@ -164,7 +189,7 @@ func (s *Service) findForm(ctx context.Context, tx *sqldb.Tx, r repository.Repos
 		return row{}, form{}, err
 	}
 	if errors.Is(missing, sqldb.ErrNoRows) {
-		found, translated, missing = s.translations.find(ctx, tx, r, ref.Digest)
+		found, translated, missing = s.made(ctx, tx, r, ref.Digest)
 		if missing == nil && f.Code == TagMismatch && found.id != i.id {
 			missing = sqldb.ErrNoRows
 		}
@@ -173,6 +198,19 @@ func (s *Service) findForm(ctx context.Context, tx *sqldb.Tx, r repository.Repos
 		return row{}, form{}, err
 	}
 	return found, translated, missing
+}
+
+const imageByID = `SELECT ` + rowColumns + ` FROM image i WHERE i.repository_id = $1 AND i.id = $2`
+
+// made finds the image of a translation that this node has made; ErrNoRows where
+// it made none, or the image is gone.
+func (s *Service) made(ctx context.Context, tx *sqldb.Tx, r repository.Repository, d name.Digest) (row, form, error) {
+	of, ok := s.translations.Find(r.ID, d)
+	if !ok {
+		return row{}, form{}, sqldb.ErrNoRows
+	}
+	i, err := scanRow(tx.QueryRow(ctx, imageByID, r.ID, of.Image))
+	return i, form{manifest.DockerSchema1Signed, of.Tag}, err
 }
 
 func translationBy(ctx context.Context, tx *sqldb.Tx, r repository.Repository, d name.Digest) (i row, f form, err error) {

@@ -63,7 +63,7 @@ func (s *Service) Referrers(ctx context.Context, r repository.Repository, subjec
 		}
 		query += ` AND i.artifact_type IN ` + sqldb.In(5, len(args)-4)
 	}
-	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
+	err = s.Durable.Lookup(ctx, func(tx *sqldb.Tx) error {
 		found, next = nil, ""
 		rows, err := tx.Query(ctx, query+q.Status.condition()+referrersOrder, args...)
 		if err != nil {

@@ -32,5 +32,5 @@ func (s *Service) Run(ctx context.Context) error {
 // Flush writes the pulls and the translations that were noted so far. What could
 // not be written is kept for the next time.
 func (s *Service) Flush(ctx context.Context) error {
-	return errors.Join(s.pulls.Flush(ctx, s.Durable), s.translations.flush(ctx, s.Durable))
+	return errors.Join(s.pulls.Flush(ctx, s.Durable), s.translations.Flush(ctx, s.Durable))
 }

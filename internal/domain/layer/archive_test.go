@@ -227,7 +227,7 @@ func (w *world) holdsActive(s *Service, r repository.Repository, id int64, b []b
 // stands where it belongs.
 func TestMovesBesideEachOther(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
-		nodes := []*Service{w.node(), w.node()}
+		nodes := w.nodes(2)
 		blobs := [][]byte{random(30_000), random(30_000), random(30_000)}
 		var wg sync.WaitGroup
 		for n := range 4 {

@@ -288,7 +288,7 @@ func TestVerify(t *testing.T) {
 		}))
 		want := map[check.ProblemKind][]string{
 			check.ObjectMissing: {objectOf(missing)}, check.ObjectDamaged: {objectOf(short)}, check.DigestWrong: {objectOf(wrong)}, check.RegionUnserved: {objectOf(away)},
-			check.ObjectUnreferenced: {"stray"}, check.ObjectGarbage: {"waits"}, check.UploadUnfinished: {w.unfinished()},
+			check.ObjectUnreferenced: {"stray"}, check.ObjectGarbage: {"waits"}, check.UploadUnfinished: {w.unfinished(id)},
 		}
 		if !reflect.DeepEqual(found, want) {
 			t.Errorf("got %v\nwant %v", found, want)

@@ -291,6 +291,8 @@ func (s *Service) hold(ctx context.Context, tx *sqldb.Tx, r repository.Repositor
 func (s *Service) abandon(ctx context.Context, in *upload.Received, cause error) error {
 	if errs.CodeOf(cause) != errs.Internal {
 		in.Destroy(ctx)
+	} else {
+		in.Leave(ctx)
 	}
 	return cause
 }

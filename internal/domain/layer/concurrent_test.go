@@ -23,7 +23,7 @@ import (
 // one object is left.
 func TestSameDigestAtOnce(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
-		nodes := []*Service{w.node(), w.node()}
+		nodes := w.nodes(2)
 		repos := []repository.Repository{w.repo("a", ""), w.repo("b", ""), w.repo("c", "")}
 		b := random(70_000)
 		var wg sync.WaitGroup
@@ -54,7 +54,7 @@ func TestSameDigestAtOnce(t *testing.T) {
 // ran out of grace; an image that was taken has its bytes.
 func TestCollectRacesPush(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
-		nodes := []*Service{w.node(), w.node()}
+		nodes := w.nodes(2)
 		for _, s := range nodes {
 			s.grace = time.Microsecond // the clock moves on below
 		}
@@ -179,7 +179,7 @@ func TestReconnect(t *testing.T) {
 			t.Run(where, func(t *testing.T) {
 				first := w.quick(patient)
 				second := first
-				if where == "other node" {
+				if where == "other node" && !w.alone {
 					second = w.quick(patient)
 				}
 				id := w.start(first, r)
@@ -252,6 +252,7 @@ func TestContextEnds(t *testing.T) {
 func TestBusy(t *testing.T) {
 	onEngines(t, func(t *testing.T, w *world) {
 		r := w.repo("app", "")
+		w.several()
 		deaf := w.node() // does not hear that it is wanted: its beat is seconds away
 		other := w.quick(hasty)
 		id := w.start(deaf, r)
@@ -274,6 +275,7 @@ func TestFencing(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
 		r := w.repo("app", "")
+		w.several()
 		lost, other := w.node(), w.quick(hasty)
 		b := random(1000)
 		id := w.start(lost, r)
@@ -326,6 +328,7 @@ func TestFencedRow(t *testing.T) {
 	onEngines(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
 		r := w.repo("app", "")
+		w.several()
 		lost, reached, goOn := w.hanging("suspend")
 		other := w.quick(hasty)
 		b := random(1000)
@@ -358,6 +361,7 @@ func TestFinishedObjectIsNotTouched(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
 		r := w.repo("app", "")
+		w.several()
 		slow, reached, goOn := w.hanging("commit")
 		other := w.quick(hasty)
 		b := random(100_000)

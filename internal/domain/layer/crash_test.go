@@ -203,12 +203,12 @@ func (w *world) volatileExec(statements ...string) {
 	}))
 }
 
-// unfinished is the object of the only upload there is.
-func (w *world) unfinished() string {
+// unfinished is the object of an upload.
+func (w *world) unfinished(id string) string {
 	w.t.Helper()
 	var objectKey string
 	w.must(w.volatile.View(context.Background(), func(tx *sqldb.Tx) error {
-		return tx.QueryRow(context.Background(), `SELECT object_key FROM upload`).Scan(&objectKey)
+		return tx.QueryRow(context.Background(), `SELECT object_key FROM upload WHERE id = $1`, id).Scan(&objectKey)
 	}))
 	return objectKey
 }
@@ -281,6 +281,9 @@ func TestPowerCutBringsRowsBack(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 		w.restore("before")
+		if w.alone {
+			s = w.node() // the power cut ends the only one
+		}
 		_, err = s.Append(ctx, r, id, Unannounced(), bytes.NewReader(b[100_000:]))
 		w.wantCode(err, errs.UploadNotFound)
 		w.clock.Advance(time.Hour) // the dead node had claimed the object
@@ -319,8 +322,8 @@ func TestPowerCutChangesUnsyncedBytes(t *testing.T) {
 			_, err := s.Complete(ctx, r, id, digests, Unannounced(), bytes.NewReader(b[50_000:]), CompleteOptions{})
 			return err
 		}
-		damage := func() {
-			objectKey := w.unfinished()
+		damage := func(id string) {
+			objectKey := w.unfinished(id)
 			w.must(real.(interface {
 				Damage(string, func([]byte) []byte) error
 			}).Damage(objectKey, func(b []byte) []byte {
@@ -331,14 +334,14 @@ func TestPowerCutChangesUnsyncedBytes(t *testing.T) {
 		}
 
 		id := begin(w.node())
-		damage()
+		damage(id)
 		w.wantCode(end(w.node(), id), errs.UploadNotFound)
 		if opened != 1 || len(w.objects()) != 0 {
 			t.Errorf("%d reads, objects %q", opened, w.objects())
 		}
 		// Also when the process that finds out is the one that brought the rest.
 		id = begin(w.node())
-		damage()
+		damage(id)
 		s := w.node()
 		_, err := s.Append(ctx, r, id, Unannounced(), bytes.NewReader(b[50_000:60_000]))
 		w.must(err)
@@ -422,6 +425,7 @@ func TestCompleteAgainstExpiry(t *testing.T) {
 			ctx := t.Context()
 			r := w.repo("app", "")
 			b := random(1000)
+			w.several()
 			s, hang, gone := w.hanging("commit")
 			id := w.start(s, r)
 			result := make(chan error)

@@ -45,6 +45,7 @@ type world struct {
 	store, archive    blobstore.Store
 	clock             *clock.Fake
 	limits            quota.Limits
+	alone             bool // one node at a time, which knows that; see several
 	log               *slog.Logger
 	logged            *bytes.Buffer // only read when nothing runs
 	repositories      *repository.Service
@@ -81,6 +82,22 @@ func (w *world) must(err error) {
 	}
 }
 
+// nodes are so many nodes that live at the same time, one over and over where it is
+// alone.
+func (w *world) nodes(n int) (nodes []*Service) {
+	for range n {
+		if w.alone && len(nodes) > 0 {
+			nodes = append(nodes, nodes[0])
+		} else {
+			nodes = append(nodes, w.node())
+		}
+	}
+	return nodes
+}
+
+// several says that the test has nodes that live at the same time.
+func (w *world) several() { w.alone = false }
+
 // node is one more process of the deployment.
 func (w *world) node() *Service { return w.nodeWith(func(*upload.Config) {}) }
 
@@ -91,6 +108,7 @@ func (w *world) nodeWith(change func(*upload.Config)) *Service {
 		Durable: w.durable, Volatile: w.volatile, Repositories: w.repositories, Clock: w.clock, Log: w.log, Quotas: w,
 		Store:   func(r name.Region) (blobstore.Store, bool) { return store, r == testRegion },
 		Archive: func(r name.Region) (blobstore.Store, bool) { return w.archive, r == testRegion },
+		Alone:   w.alone,
 	}
 	s := New(c)
 	u := s.uploadConfig(c)
@@ -291,6 +309,11 @@ func everywhere(t *testing.T, test func(t *testing.T, w *world)) {
 		t.Run("sqlite", func(t *testing.T) {
 			test(t, newWorld(t, sqldbtest.SQLite(t), sqldbtest.SQLite(t), encrypted.New(fileStore(t), testKeys(t))))
 		})
+		t.Run("alone", func(t *testing.T) {
+			w := newWorld(t, sqldbtest.SQLite(t), sqldbtest.SQLite(t), encrypted.New(fileStore(t), testKeys(t)))
+			w.alone = true
+			test(t, w)
+		})
 	})
 	t.Run("memory", func(t *testing.T) {
 		t.Run("postgres", func(t *testing.T) {
@@ -303,6 +326,11 @@ func everywhere(t *testing.T, test func(t *testing.T, w *world)) {
 // onEngines runs the test over each engine, with objects in memory.
 func onEngines(t *testing.T, test func(t *testing.T, w *world)) {
 	engines(t, func(t *testing.T, durable, volatile *sqldb.DB) { test(t, newWorld(t, durable, volatile, memory.New())) })
+	t.Run("alone", func(t *testing.T) {
+		w := newWorld(t, sqldbtest.SQLite(t), sqldbtest.SQLite(t), memory.New())
+		w.alone = true
+		test(t, w)
+	})
 }
 
 func fileStore(t *testing.T) *fs.Store {

@@ -86,6 +86,9 @@ type Config struct {
 	// power cut (object storage). Otherwise an upload whose bytes came in
 	// through more than one process is read again before it is finished.
 	DurableSuspend bool
+	// Alone says that no other process uses Volatile, so that what one knows of an
+	// upload need not be asked of the database.
+	Alone bool
 	// Redirects says that the stores may be asked for addresses that clients read
 	// layers at.
 	Redirects bool
@@ -159,7 +162,7 @@ func New(c Config) *Service {
 func (s *Service) uploadConfig(c Config) upload.Config {
 	return upload.Config{
 		DB: s.volatile, Store: s.storeOf, Objects: objects{s}, Clock: s.clock, Log: s.log, Quotas: s.quotas,
-		Life: s.uploadLife, DurableSuspend: c.DurableSuspend,
+		Life: s.uploadLife, DurableSuspend: c.DurableSuspend, Alone: c.Alone,
 	}
 }
 

@@ -338,6 +338,9 @@ func (l *layerReader) failure(err error) error {
 	return upload.StoreError(err)
 }
 
+// Begin is blobstore.Beginner's.
+func (l *layerReader) Begin() error { return l.failure(blobstore.Begin(l.ReadCloser)) }
+
 // layerWriterTo keeps a store's fast way to send bytes on.
 type layerWriterTo struct {
 	*layerReader

@@ -207,7 +207,7 @@ func TestReconcileMissing(t *testing.T) {
 func TestReconcileInPieces(t *testing.T) {
 	onEngines(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		nodes := []*Service{w.node(), w.node()}
+		nodes := w.nodes(2)
 		pages := func(s *Service) (r reconcile.Round) {
 			t.Helper()
 			w.must(s.Reconciler().Run(ctx, reconcile.Options{}))

@@ -30,8 +30,7 @@ func TestStorm(t *testing.T) {
 		t.Logf("seed %d", seed)
 		w.aged()
 		var nodes []*Service
-		for range 3 {
-			s := w.node()
+		for _, s := range w.nodes(3) {
 			s.grace = 3 * time.Millisecond
 			s.reconciler.Safe = time.Microsecond // only the rows keep what is there
 			nodes = append(nodes, s)

@@ -5,7 +5,6 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash"
 	"regexp"
 	"strings"
@@ -267,7 +266,7 @@ func ParseARN(s string) (ARN, error) {
 
 // String formats the ARN.
 func (a ARN) String() string {
-	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", a.Partition, a.Service, a.Region, a.Account, a.Resource)
+	return "arn:" + a.Partition + ":" + a.Service + ":" + string(a.Region) + ":" + string(a.Account) + ":" + a.Resource
 }
 
 // IsZero says whether the ARN is empty.

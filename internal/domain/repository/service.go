@@ -289,12 +289,11 @@ func (s *Service) Lock(ctx context.Context, tx *sqldb.Tx, r Repository) (Reposit
 	return fresh, err
 }
 
-// AddImages changes the repository's count of images and returns the new one.
-// The caller holds the repository's Lock.
-func (s *Service) AddImages(ctx context.Context, tx *sqldb.Tx, id, delta int64) (int64, error) {
-	var n int64
-	err := tx.QueryRow(ctx, `UPDATE repository SET images = images + $1 WHERE id = $2 RETURNING images`, delta, id).Scan(&n)
-	return n, err
+// AddImages changes the repository's count of images. The caller holds the
+// repository's Lock, which has returned the count before.
+func (s *Service) AddImages(ctx context.Context, tx *sqldb.Tx, id, delta int64) error {
+	_, err := tx.Exec(ctx, `UPDATE repository SET images = images + $1 WHERE id = $2`, delta, id)
+	return err
 }
 
 // List returns up to limit repositories of the registry whose names come after

@@ -126,7 +126,7 @@ func TestDeleteSparesImages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := db.Update(ctx, func(tx *sqldb.Tx) error { _, err := w.AddImages(ctx, tx, r.ID, 2); return err }); err != nil {
+		if err := db.Update(ctx, func(tx *sqldb.Tx) error { return w.AddImages(ctx, tx, r.ID, 2) }); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Delete(ctx, reg, "ab", false, nothing); !errs.Is(err, errs.RepositoryNotEmpty) {

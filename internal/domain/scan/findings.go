@@ -3,6 +3,7 @@ package scan
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -160,47 +161,40 @@ func page[T any](all []T, after, limit int) (part []T, next int) {
 	return all[after:end], next
 }
 
-// Summaries says how the basic scans of images stand, for those that have one. A
-// registry with enhanced scanning has none (ECR API reference, ImageDetail).
-func (s *Service) Summaries(ctx context.Context, r repository.Repository, digests []name.Digest) (map[name.Digest]Summary, error) {
+// summaries is completed with a list of images.
+const summaries = `SELECT ` + rowColumns + ` FROM scan_image WHERE scan_type = $1
+	AND NOT EXISTS (SELECT 1 FROM scan_config c WHERE c.account_id = $2 AND c.region = $3 AND c.scan_type = $4) AND image_id IN `
+
+// Summaries says how the basic scans of images of a repository stand, for those that
+// have one. A registry with enhanced scanning has none (ECR API reference, ImageDetail).
+func (s *Service) Summaries(ctx context.Context, r repository.Repository, images []image.Detail) (map[name.Digest]Summary, error) {
 	out := map[name.Digest]Summary{}
-	if len(digests) == 0 {
+	if len(images) == 0 {
 		return out, nil
 	}
-	err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
-		c, err := rules.Stored(ctx, tx, r.Registry)
-		if err != nil || c.Type == rules.Enhanced {
-			return err
-		}
-		args := []any{r.ID, string(rules.Basic)}
-		for _, d := range digests {
-			args = append(args, string(d))
-		}
-		type found struct {
-			digest name.Digest
-			row    row
-		}
-		all, err := sqldb.Collect(ctx, tx, func(from sqldb.Scanner) (f found, err error) {
-			f.row, err = scanRow(prefixed{from, &f.digest})
-			return f, err
-		}, `SELECT i.digest, s.image_id, s.scan_type, s.status, s.description, s.waiting, s.requested_at, s.completed_at, s.source_at, s.database, s.counts
-			FROM image i JOIN scan_image s ON s.image_id = i.id AND s.scan_type = $2 WHERE i.repository_id = $1 AND i.digest IN `+sqldb.In(3, len(digests)), args...)
-		for _, f := range all {
-			out[f.digest] = Summary{State: State{Digest: f.digest, Status: f.row.status, Description: f.row.description}, CompletedAt: f.row.completed, SourceUpdatedAt: f.row.source, Counts: f.row.counts}
-		}
+	args := make([]any, 0, 4+len(images))
+	args = append(args, string(rules.Basic), string(r.Registry.Account), string(r.Registry.Region), string(rules.Enhanced))
+	for i := range images {
+		args = append(args, images[i].ID)
+	}
+	var found []row
+	err := s.DB.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
+		found, err = sqldb.Collect(ctx, tx, scanRow, summaries+sqldb.In(5, len(images)), slices.Clone(args)...)
 		return err
 	})
-	return out, err
+	if err != nil || len(found) == 0 {
+		return out, err
+	}
+	digests := make(map[int64]name.Digest, len(images))
+	for i := range images {
+		digests[images[i].ID] = images[i].Digest
+	}
+	for _, f := range found {
+		d := digests[f.image]
+		out[d] = Summary{State: State{Digest: d, Status: f.status, Description: f.description}, CompletedAt: f.completed, SourceUpdatedAt: f.source, Counts: f.counts}
+	}
+	return out, nil
 }
-
-// prefixed scans one more column before the others.
-type prefixed struct {
-	from  sqldb.Scanner
-	first any
-}
-
-// Scan scans the columns.
-func (p prefixed) Scan(dest ...any) error { return p.from.Scan(append([]any{p.first}, dest...)...) }
 
 // Report is the findings of an image's last completed scan of the registry's type, when
 // each vulnerability was first seen in it, and when the scan was completed; scanned is

@@ -47,7 +47,7 @@ func TestBasicOnPush(t *testing.T) {
 			t.Errorf("%d layers were read", n)
 		}
 		// The summary of DescribeImages, and a page of one.
-		all, err := w.Summaries(w.ctx, r, []name.Digest{d, name.SHA256([]byte("other"))})
+		all, err := w.Summaries(w.ctx, r, []image.Detail{w.described(r, d), {ID: 1, Digest: name.SHA256([]byte("other"))}})
 		w.must(err)
 		if s, ok := all[d]; len(all) != 1 || !ok || s.Status != Complete || s.Counts[finding.Low] != 1 {
 			t.Errorf("summaries: %+v", all)
@@ -256,7 +256,7 @@ func TestEnhanced(t *testing.T) {
 		w.refused("by hand", err, errs.Validation)
 		_, err = w.SetScanOnPush(w.ctx, here, "none", false)
 		w.refused("the flag", err, errs.Validation)
-		if s, err := w.Summaries(w.ctx, prod, []name.Digest{d}); err != nil || len(s) != 0 {
+		if s, err := w.Summaries(w.ctx, prod, []image.Detail{w.described(prod, d)}); err != nil || len(s) != 0 {
 			t.Errorf("summaries under enhanced scanning: %v %v", s, err)
 		}
 		w.mu.Lock()

@@ -53,18 +53,21 @@ func (s *Service) pushed(ctx context.Context, tx *sqldb.Tx, reg name.Registry, d
 	if !back && !scannable(d.MediaType, d.ArtifactType) {
 		return nil
 	}
-	c, err := rules.Stored(ctx, tx, reg)
-	if err != nil {
-		return err
-	}
 	var image int64
 	var onPush bool
-	var mediaType, artifactType string
-	err = tx.QueryRow(ctx, `SELECT i.id, r.scan_on_push, i.media_type, i.artifact_type FROM repository r JOIN image i ON i.repository_id = r.id
-		WHERE r.account_id = $1 AND r.region = $2 AND r.name = $3 AND i.digest = $4`, string(reg.Account), string(reg.Region), string(d.Repository), string(d.Digest)).Scan(&image, &onPush, &mediaType, &artifactType)
+	var mediaType, artifactType, configured string
+	var kind rules.ScanType
+	err := tx.QueryRow(ctx, `SELECT i.id, r.scan_on_push, i.media_type, i.artifact_type, COALESCE(c.scan_type, ''), COALESCE(c.rules, '')
+		FROM repository r JOIN image i ON i.repository_id = r.id LEFT JOIN scan_config c ON c.account_id = r.account_id AND c.region = r.region
+		WHERE r.account_id = $1 AND r.region = $2 AND r.name = $3 AND i.digest = $4`,
+		string(reg.Account), string(reg.Region), string(d.Repository), string(d.Digest)).Scan(&image, &onPush, &mediaType, &artifactType, &kind, &configured)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	c, err := rules.Read(reg, kind, configured)
 	if err != nil {
 		return err
 	}

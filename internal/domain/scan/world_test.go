@@ -308,6 +308,14 @@ func (w *world) pushRaw(r repository.Repository, tag name.Tag, config string, la
 }
 
 // page reads the findings of an image.
+// described is an image as its package describes it.
+func (w *world) described(r repository.Repository, d name.Digest) image.Detail {
+	w.Helper()
+	all, _, err := w.images.Describe(w.ctx, r, image.DescribeQuery{Refs: []image.Ref{{Digest: d}}})
+	w.must(err)
+	return all[0]
+}
+
 func (w *world) page(r repository.Repository, d name.Digest) Page {
 	w.Helper()
 	p, err := w.Findings(w.ctx, r, image.Ref{Digest: d}, 0, 100)

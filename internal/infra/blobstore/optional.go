@@ -2,6 +2,8 @@ package blobstore
 
 import (
 	"context"
+	"errors"
+	"io"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,6 +29,23 @@ type Redirector interface {
 	// bytes are sealed, or no place is known where clients reach it. Whether the
 	// object exists is not looked at.
 	Redirect(ctx context.Context, o Object, life time.Duration, contentType string) (url string, ok bool, err error)
+}
+
+// Lender is a Writer that lends the memory in which it gathers what is written. Use
+// Lend, which asks a Writer whether it is one.
+type Lender interface {
+	// Lend returns room for n bytes, nil if there is none to be had. It is the
+	// caller's until its next call of the Writer; a Write of bytes that stand at its
+	// beginning copies nothing.
+	Lend(n int) []byte
+}
+
+// Lend asks the Writer for room for n bytes, nil if it lends none.
+func Lend(w Writer, n int) []byte {
+	if l, ok := w.(Lender); ok {
+		return l.Lend(n)
+	}
+	return nil
 }
 
 // deletions is how many Deletes run at once for a Store that is no BatchDeleter.
@@ -67,6 +86,24 @@ func Redirect(ctx context.Context, s Store, o Object, life time.Duration, conten
 		return r.Redirect(ctx, o, life, contentType)
 	}
 	return "", false, nil
+}
+
+// Beginner is a reader of a Store's Open that can be asked before its first byte is
+// read. Use Begin, which asks a reader whether it is one.
+type Beginner interface {
+	// Begin says whether there are bytes to read, as far as that shows before any is
+	// handed out: the error is the one that the first Read or WriteTo would end with.
+	// A reader that gives bytes as they are stored looks at no more than that they are
+	// there. errors.ErrUnsupported: it cannot be told, and nothing was done.
+	Begin() error
+}
+
+// Begin asks a reader, if it can be asked; else it is errors.ErrUnsupported.
+func Begin(r io.Reader) error {
+	if b, ok := r.(Beginner); ok {
+		return b.Begin()
+	}
+	return errors.ErrUnsupported
 }
 
 // Forgetter is a Store that keeps copies of what it reads. Use Forget, which asks a

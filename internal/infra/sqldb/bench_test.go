@@ -63,9 +63,10 @@ func benchmarkUpdate(b *testing.B, db *sqldb.DB, goroutines int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
 }
 
-// BenchmarkView is one small read in a transaction of its own.
+// BenchmarkView is one small read, by itself or in a transaction of its own.
 func BenchmarkView(b *testing.B) {
-	run := func(b *testing.B, db *sqldb.DB) {
+	type verb func(*sqldb.DB, context.Context, func(*sqldb.Tx) error) error
+	run := func(b *testing.B, db *sqldb.DB, read verb) {
 		migrate(b, db, `CREATE TABLE item (id BIGINT NOT NULL PRIMARY KEY, name btext NOT NULL);`)
 		err := db.Update(b.Context(), func(tx *sqldb.Tx) error {
 			_, err := tx.Exec(b.Context(), `INSERT INTO item (id, name) VALUES ($1, $2)`, 1, "one")
@@ -79,7 +80,7 @@ func BenchmarkView(b *testing.B) {
 		b.ResetTimer()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				err := db.View(ctx, func(tx *sqldb.Tx) error {
+				err := read(db, ctx, func(tx *sqldb.Tx) error {
 					var name string
 					return tx.QueryRow(ctx, `SELECT name FROM item WHERE id = $1`, 1).Scan(&name)
 				})
@@ -90,6 +91,8 @@ func BenchmarkView(b *testing.B) {
 			}
 		})
 	}
-	b.Run("sqlite", func(b *testing.B) { run(b, sqldbtest.SQLite(b)) })
-	b.Run("postgres", func(b *testing.B) { run(b, sqldbtest.Postgres(b)) })
+	b.Run("sqlite", func(b *testing.B) { run(b, sqldbtest.SQLite(b), (*sqldb.DB).View) })
+	b.Run("sqlite-lookup", func(b *testing.B) { run(b, sqldbtest.SQLite(b), (*sqldb.DB).Lookup) })
+	b.Run("postgres", func(b *testing.B) { run(b, sqldbtest.Postgres(b), (*sqldb.DB).View) })
+	b.Run("postgres-lookup", func(b *testing.B) { run(b, sqldbtest.Postgres(b), (*sqldb.DB).Lookup) })
 }

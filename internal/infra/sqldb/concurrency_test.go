@@ -347,3 +347,37 @@ func TestNewID(t *testing.T) {
 		}
 	}
 }
+
+// TestNewIDs: rows of ids have nothing in common with each other, nor with single ids.
+func TestNewIDs(t *testing.T) {
+	const goroutines, each, n = 4, 2000, 64
+	made := make([][]int64, goroutines)
+	var wg sync.WaitGroup
+	for g := range goroutines {
+		wg.Go(func() {
+			for range each {
+				made[g] = append(made[g], sqldb.NewID())
+				first := sqldb.NewIDs(n)
+				if first%n != 0 {
+					t.Errorf("a row begins with %d", first)
+				}
+				for i := range int64(n) {
+					made[g] = append(made[g], first+i)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	seen := map[int64]bool{}
+	for _, ids := range made {
+		if !slices.IsSorted(ids) {
+			t.Error("ids do not ascend")
+		}
+		for _, id := range ids {
+			if id <= 0 || seen[id] {
+				t.Fatalf("id %d is not positive or not unique", id)
+			}
+			seen[id] = true
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 // engine is what SQLite and PostgreSQL do differently.
 type engine interface {
 	view(ctx context.Context, fn func(tx *Tx) error) error
+	lookup(ctx context.Context, fn func(tx *Tx) error) error
 	update(ctx context.Context, fn func(tx *Tx) error) error
 	migrate(ctx context.Context, m migration.Set) error
 	status(ctx context.Context, m migration.Set) (migration.Status, error)

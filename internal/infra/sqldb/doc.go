@@ -1,11 +1,12 @@
 // Package sqldb is the program's only way to its databases: SQLite in the
 // embedded shape, PostgreSQL in the scale-out shape, behind one handle with two
-// verbs, View and Update, so that one SQL text runs on both.
+// verbs, View and Update, so that one SQL text runs on both. Lookup is a View of a
+// single SELECT, for what is read all the time.
 //
-// It owns opening, transactions, retries, group commit, prepared statements,
-// migrations and the translation of the engines' errors. It owns no table: the
-// tables and their SQL belong to the packages of internal/domain and to
-// infra/jobs. It keeps no other file than the SQLite database and its lock.
+// It owns opening, transactions, retries, group commit, migrations and the
+// translation of the engines' errors. It owns no table: the tables and their SQL
+// belong to the packages of internal/domain and to infra/jobs. It keeps no other
+// file than the SQLite database and its lock.
 //
 // What SQL may rely on, on both engines:
 //

@@ -34,6 +34,22 @@ func NewID() int64 {
 	}
 }
 
+// NewIDs returns the first of n ids in a row, a multiple of n, which is a power of two up to
+// 4096. They are unique and in order as those of NewID are, of which none will be among them on
+// this node; on two nodes whole rows of the same n meet, or none of their ids.
+func NewIDs(n int64) int64 {
+	for {
+		last := lastID.Load()
+		first := ((time.Now().UnixMilli()-idEpoch)<<idRandomBits | rand.Int64N(1<<idRandomBits)) &^ (n - 1)
+		if first <= last {
+			first = (last + n) &^ (n - 1)
+		}
+		if lastID.CompareAndSwap(last, first+n-1) {
+			return first
+		}
+	}
+}
+
 // IDBefore returns a bound above all ids that NewID has made on this node longer than age
 // ago, in milliseconds: for who leaves out the newest rows, beside which earlier
 // transactions may still commit theirs.

@@ -230,15 +230,28 @@ func check(ctx context.Context, pool *sql.DB) (database string, err error) {
 }
 
 func (e *postgresEngine) view(ctx context.Context, fn func(tx *Tx) error) error {
-	return e.run(ctx, true, fn)
+	return e.run(ctx, viewing, fn)
+}
+
+func (e *postgresEngine) lookup(ctx context.Context, fn func(tx *Tx) error) error {
+	return e.run(ctx, looking, fn)
 }
 
 func (e *postgresEngine) update(ctx context.Context, fn func(tx *Tx) error) error {
-	return e.run(ctx, false, fn)
+	return e.run(ctx, updating, fn)
 }
 
-func (e *postgresEngine) run(ctx context.Context, reads bool, fn func(tx *Tx) error) error {
-	tx, err := e.try(ctx, reads, fn)
+// purpose is what a transaction is for.
+type purpose int
+
+const (
+	viewing purpose = iota
+	updating
+	looking
+)
+
+func (e *postgresEngine) run(ctx context.Context, p purpose, fn func(tx *Tx) error) error {
+	tx, err := e.try(ctx, p, fn)
 	if err != nil {
 		return err
 	}
@@ -248,7 +261,7 @@ func (e *postgresEngine) run(ctx context.Context, reads bool, fn func(tx *Tx) er
 
 // try runs the transaction until it goes through, fails for good, or was tried
 // often or long enough.
-func (e *postgresEngine) try(ctx context.Context, reads bool, fn func(tx *Tx) error) (*Tx, error) {
+func (e *postgresEngine) try(ctx context.Context, p purpose, fn func(tx *Tx) error) (*Tx, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if e.closed {
@@ -256,7 +269,7 @@ func (e *postgresEngine) try(ctx context.Context, reads bool, fn func(tx *Tx) er
 	}
 	var since time.Time // when the server was lost
 	for conflicts, losses := 0, 0; ; {
-		tx, v, err := e.once(ctx, reads, fn)
+		tx, v, err := e.once(ctx, p, fn)
 		if err == nil || v == pgfault.Final {
 			return tx, err
 		}
@@ -292,27 +305,35 @@ func (e *postgresEngine) pause(ctx context.Context, n int) error {
 	}
 }
 
-// once runs the transaction once.
-func (e *postgresEngine) once(ctx context.Context, reads bool, fn func(tx *Tx) error) (_ *Tx, v pgfault.Verdict, err error) {
+// once runs the transaction once. A single statement is one by itself, so it
+// saves the ways to the server and back for BEGIN and COMMIT, unless its bounds
+// have to be sent with a BEGIN.
+func (e *postgresEngine) once(ctx context.Context, p purpose, fn func(tx *Tx) error) (_ *Tx, v pgfault.Verdict, err error) {
 	conn, err := e.pool.Conn(ctx)
 	if err != nil {
 		return nil, pgfault.Judge(err), translate(err)
 	}
-	committed := false
+	begun := p != looking || e.begin != ""
+	committed := !begun
 	defer func() {
 		if !committed {
 			rollback(ctx, conn) // also when fn panics
 		}
 		_ = conn.Close() // it goes back to the pool
 	}()
-	begin := "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-	if reads {
-		begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-	}
-	if _, err := conn.ExecContext(ctx, begin+e.begin); err != nil {
-		return nil, pgfault.Judge(err), translate(err)
+	if begun {
+		begin := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+		if p == updating {
+			begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+		}
+		if _, err := conn.ExecContext(ctx, begin+e.begin); err != nil {
+			return nil, pgfault.Judge(err), translate(err)
+		}
 	}
 	tx := &Tx{s: connSession{conn}, postgres: true}
+	if p == looking {
+		tx.look = lookOnce
+	}
 	defer func() { _ = tx.end(nil) }() // closes the rows before the rollback when fn panics
 	if err := tx.end(fn(tx)); err != nil {
 		// The closure may have put the cause into words of its own. Nothing was
@@ -321,6 +342,9 @@ func (e *postgresEngine) once(ctx context.Context, reads bool, fn func(tx *Tx) e
 			return nil, v, err
 		}
 		return nil, pgfault.Judge(tx.failed), err
+	}
+	if !begun {
+		return tx, pgfault.Final, nil
 	}
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
@@ -331,7 +355,7 @@ func (e *postgresEngine) once(ctx context.Context, reads bool, fn func(tx *Tx) e
 		return tx, pgfault.Final, nil
 	case !pgfault.Uncertain(err):
 		return nil, pgfault.Judge(err), fmt.Errorf("the commit failed: %w", translate(err))
-	case reads:
+	case p != updating:
 		return tx, pgfault.Final, nil // all was read, of one state
 	}
 	return nil, pgfault.Final, fmt.Errorf("%w (%w)", ErrUncertain, err)
@@ -402,10 +426,14 @@ type connSession struct{ conn *sql.Conn }
 
 var _ session = connSession{}
 
-func (c connSession) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	return c.conn.ExecContext(ctx, query, args...)
+func (c connSession) exec(ctx context.Context, query string, args []any) (int64, error) {
+	res, err := c.conn.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
 }
 
-func (c connSession) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+func (c connSession) query(ctx context.Context, query string, args []any) (rows, error) {
 	return c.conn.QueryContext(ctx, query, args...)
 }

@@ -2,31 +2,32 @@ package sqldb
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"sync"
 	"sync/atomic"
+
+	"github.com/berth-registry/berth/internal/infra/sqldb/direct"
 )
 
 // readers are the connections to SQLite that Views use. The one returned last
 // is taken first, so that an idle database keeps few caches warm.
 type readers struct {
-	pool  *sql.DB
+	name  string // of the database, see direct.Open
 	slots chan struct{}
 
 	// How often and how long, in nanoseconds, Views waited for a slot.
 	waits, waited atomic.Int64
 
 	mu     sync.Mutex
-	idle   []*statements
+	idle   []*direct.Conn
 	closed bool
 }
 
-func newReaders(pool *sql.DB, n int) *readers {
-	return &readers{pool: pool, slots: make(chan struct{}, n)}
+func newReaders(name string, n int) *readers {
+	return &readers{name: name, slots: make(chan struct{}, n)}
 }
 
-func (r *readers) take(ctx context.Context) (*statements, error) {
+func (r *readers) take(ctx context.Context) (*direct.Conn, error) {
 	select {
 	case r.slots <- struct{}{}:
 	default:
@@ -34,48 +35,46 @@ func (r *readers) take(ctx context.Context) (*statements, error) {
 			return nil, err
 		}
 	}
-	s, err := r.pop(ctx)
+	c, err := r.pop()
 	if err != nil {
 		<-r.slots
 	}
-	return s, err
+	return c, err
 }
 
-func (r *readers) pop(ctx context.Context) (*statements, error) {
+func (r *readers) pop() (*direct.Conn, error) {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
 		return nil, ErrClosed
 	}
 	if n := len(r.idle); n > 0 {
-		s := r.idle[n-1]
+		c := r.idle[n-1]
 		r.idle = r.idle[:n-1]
 		r.mu.Unlock()
-		return s, nil
+		return c, nil
 	}
 	r.mu.Unlock()
-	conn, err := r.pool.Conn(ctx)
-	if err != nil {
-		return nil, translate(err)
-	}
-	return newStatements(conn), nil
+	c, err := direct.Open(r.name)
+	return c, translate(err)
 }
 
-// give returns a connection; one whose transaction could not be ended is
-// dropped.
-func (r *readers) give(s *statements) {
-	if s.do("ROLLBACK") != nil {
-		_ = s.close() // it is given up
+// give returns a connection that is in a transaction if begun; one whose
+// transaction could not be ended is dropped.
+func (r *readers) give(c *direct.Conn, begun bool) {
+	c.Rest()
+	if begun && c.Do("ROLLBACK") != nil {
+		_ = c.Close() // it is given up
 	} else {
 		r.mu.Lock()
-		r.idle = append(r.idle, s)
+		r.idle = append(r.idle, c)
 		r.mu.Unlock()
 	}
 	<-r.slots
 }
 
-func (r *readers) view(ctx context.Context, fn func(tx *Tx) error) error {
-	tx, err := r.run(ctx, fn)
+func (r *readers) view(ctx context.Context, l look, fn func(tx *Tx) error) error {
+	tx, err := r.run(ctx, l, fn)
 	if err != nil {
 		return err
 	}
@@ -83,16 +82,20 @@ func (r *readers) view(ctx context.Context, fn func(tx *Tx) error) error {
 	return nil
 }
 
-func (r *readers) run(ctx context.Context, fn func(tx *Tx) error) (*Tx, error) {
-	s, err := r.take(ctx)
+// run needs no transaction for a single statement: SQLite shows it one state.
+func (r *readers) run(ctx context.Context, l look, fn func(tx *Tx) error) (*Tx, error) {
+	c, err := r.take(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer r.give(s) // also when fn panics
-	if err := s.do("BEGIN DEFERRED"); err != nil {
-		return nil, err
+	begun := l == lookAll
+	defer r.give(c, begun) // also when fn panics
+	if begun {
+		if err := c.Do("BEGIN DEFERRED"); err != nil {
+			return nil, translate(err)
+		}
 	}
-	tx := &Tx{s: s}
+	tx := &Tx{s: reading{c}, look: l}
 	defer func() { _ = tx.end(nil) }() // closes the rows before the rollback when fn panics
 	return tx, tx.end(fn(tx))
 }
@@ -106,12 +109,26 @@ func (r *readers) close() error {
 		r.slots <- struct{}{}
 	}
 	var all []error
-	for _, s := range r.idle {
-		all = append(all, s.close())
+	for _, c := range r.idle {
+		all = append(all, c.Close())
 	}
 	r.idle = nil
 	for range cap(r.slots) {
 		<-r.slots
 	}
 	return errors.Join(all...)
+}
+
+// reading is a connection as Views see it: the end of a context interrupts its
+// statements.
+type reading struct{ c *direct.Conn }
+
+var _ session = reading{}
+
+func (r reading) exec(ctx context.Context, query string, args []any) (int64, error) {
+	return r.c.Exec(ctx, query, args)
+}
+
+func (r reading) query(ctx context.Context, query string, args []any) (rows, error) {
+	return r.c.Query(ctx, query, args)
 }

@@ -28,7 +28,7 @@ func (db *DB) Snapshot(ctx context.Context, fn func(tx *Tx) error) error {
 	if e.closed {
 		return ErrClosed
 	}
-	tx, _, err := e.once(ctx, true, func(tx *Tx) error {
+	tx, _, err := e.once(ctx, viewing, func(tx *Tx) error {
 		if err := tx.unbounded(ctx); err != nil {
 			return err
 		}

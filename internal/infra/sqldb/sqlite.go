@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 
+	"github.com/berth-registry/berth/internal/infra/sqldb/direct"
 	"github.com/berth-registry/berth/internal/infra/sqldb/filelock"
 	"github.com/berth-registry/berth/internal/infra/sqldb/migration"
 )
@@ -41,7 +41,6 @@ type sqliteEngine struct {
 	lock    *filelock.Lock
 	writer  *writer
 	readers *readers
-	pools   []*sql.DB
 
 	recreated bool
 	closing   sync.Once
@@ -94,32 +93,32 @@ func (e *sqliteEngine) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.writer = startWriter(newStatements(conn))
-	pool := e.pool(readerPragmas())
-	e.pools = append(e.pools, pool)
-	e.readers = newReaders(pool, e.options.Readers)
+	e.writer = startWriter(conn)
+	e.readers = newReaders(direct.Reading(e.options.Path), e.options.Readers)
 	return nil
 }
 
 // connect makes the writer's connection. A file that is not synced is looked
 // over first; one that is has been written in the right order.
-func (e *sqliteEngine) connect(ctx context.Context) (_ *sql.Conn, err error) {
-	pool := e.pool(writerPragmas(e.options.Durable))
-	conn, err := pool.Conn(ctx)
-	if err == nil && !e.options.Durable {
-		var verdict string
-		if err = conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err == nil && verdict != "ok" {
-			err = fmt.Errorf("%w (%s)", ErrCorrupt, verdict)
-		}
+func (e *sqliteEngine) connect(ctx context.Context) (*direct.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c, err := direct.Open(direct.Writing(e.options.Path, e.options.Durable))
+	if err != nil || e.options.Durable {
+		return c, translate(err)
+	}
+	tx := &Tx{s: reading{c}}
+	var verdict string
+	err = tx.end(tx.QueryRow(ctx, "PRAGMA quick_check(1)").Scan(&verdict))
+	c.Rest()
+	if err == nil && verdict != "ok" {
+		err = fmt.Errorf("%w (%s)", ErrCorrupt, verdict)
 	}
 	if err != nil {
-		if conn != nil {
-			_ = conn.Close() // the check's error is the one to report
-		}
-		return nil, errors.Join(translate(err), pool.Close())
+		return nil, errors.Join(err, c.Close())
 	}
-	e.pools = append(e.pools, pool)
-	return conn, nil
+	return c, nil
 }
 
 // create makes an empty database file that only its owner can read; SQLite
@@ -144,45 +143,12 @@ func remove(path string) error {
 	return errors.Join(all...)
 }
 
-// pool opens connections with the pragmas given. The caller closes it.
-func (e *sqliteEngine) pool(pragmas []string) *sql.DB {
-	// _dqs=0: a word in double quotes is a name, never text.
-	q := url.Values{"_pragma": pragmas, "_dqs": {"0"}}
-	return sql.OpenDB(connector{dsn: (&url.URL{Scheme: "file", Path: e.options.Path, RawQuery: q.Encode()}).String()})
-}
-
-// synchronous is the pragma for how a writing connection syncs.
-func synchronous(durable bool) string {
-	if durable {
-		return "synchronous(FULL)"
-	}
-	return "synchronous(OFF)"
-}
-
-// The pragmas of each connection, in the order in which they are set. The busy
-// timeout comes first, since the others may meet a lock. mmap stays off: a read
-// error in a mapped page would kill the process where pread returns an error.
-
-func writerPragmas(durable bool) []string {
-	return []string{
-		"busy_timeout(10000)", "journal_mode(WAL)", synchronous(durable), "fullfsync(ON)", "foreign_keys(ON)", "case_sensitive_like(ON)",
-		"cache_size(-65536)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)", "temp_store(MEMORY)",
-	}
-}
-
-func readerPragmas() []string {
-	return []string{
-		"busy_timeout(10000)", "query_only(ON)", "foreign_keys(ON)", "case_sensitive_like(ON)",
-		"cache_size(-16384)", "temp_store(MEMORY)",
-	}
-}
-
-func migrationPragmas(durable bool) []string {
-	return []string{"busy_timeout(10000)", synchronous(durable), "fullfsync(ON)", "foreign_keys(OFF)", "case_sensitive_like(ON)"}
-}
-
 func (e *sqliteEngine) view(ctx context.Context, fn func(tx *Tx) error) error {
-	return e.readers.view(ctx, fn)
+	return e.readers.view(ctx, lookAll, fn)
+}
+
+func (e *sqliteEngine) lookup(ctx context.Context, fn func(tx *Tx) error) error {
+	return e.readers.view(ctx, lookOnce, fn)
 }
 
 func (e *sqliteEngine) update(ctx context.Context, fn func(tx *Tx) error) error {
@@ -193,7 +159,7 @@ func (e *sqliteEngine) update(ctx context.Context, fn func(tx *Tx) error) error 
 // are off while tables are rebuilt, and looked at afterwards; the database's
 // user_version says meanwhile that this is still to do.
 func (e *sqliteEngine) migrate(ctx context.Context, m migration.Set) (err error) {
-	db := e.pool(migrationPragmas(e.options.Durable))
+	db := direct.Pool(direct.Migrating(e.options.Path, e.options.Durable))
 	db.SetMaxOpenConns(1)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	p, err := m.Prepare(ctx, goose.DialectSQLite3, db)
@@ -216,7 +182,7 @@ func (e *sqliteEngine) migrate(ctx context.Context, m migration.Set) (err error)
 }
 
 func (e *sqliteEngine) status(ctx context.Context, m migration.Set) (_ migration.Status, err error) {
-	db := e.pool(readerPragmas())
+	db := direct.Pool(direct.Reading(e.options.Path))
 	defer func() { err = errors.Join(err, db.Close()) }()
 	return m.Status(ctx, db, `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = $1`)
 }
@@ -245,9 +211,6 @@ func (e *sqliteEngine) close() error {
 		}
 		if e.readers != nil {
 			all = append(all, e.readers.close())
-		}
-		for _, p := range e.pools {
-			all = append(all, p.Close())
 		}
 		if e.lock != nil {
 			all = append(all, e.lock.Release())

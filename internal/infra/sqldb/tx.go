@@ -4,21 +4,37 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
+	"github.com/berth-registry/berth/internal/infra/sqldb/direct"
 	"github.com/berth-registry/berth/internal/infra/sqldb/value"
 )
 
 // session runs statements on the one connection of a transaction.
 type session interface {
-	exec(ctx context.Context, query string, args []any) (sql.Result, error)
-	query(ctx context.Context, query string, args []any) (*sql.Rows, error)
+	exec(ctx context.Context, query string, args []any) (rowsAffected int64, err error)
+	query(ctx context.Context, query string, args []any) (rows, error)
 }
+
+// rows are the rows of a query as an engine reads them. How they are scanned
+// stands in scan.
+type rows interface {
+	Next() bool
+	Err() error
+	Close() error
+}
+
+var (
+	_ rows = (*direct.Rows)(nil)
+	_ rows = (*sql.Rows)(nil)
+)
 
 // Tx is a transaction under way. It is used by one goroutine, within the
 // closure that it was given to.
 type Tx struct {
 	s        session
 	postgres bool
+	look     look
 	open     *Rows
 	failed   error
 	ended    bool
@@ -38,14 +54,10 @@ var (
 // Exec runs a statement and returns how many rows it inserted, changed or
 // deleted.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (rowsAffected int64, err error) {
-	if err := tx.ready(args); err != nil {
+	if err := tx.ready(query, args); err != nil {
 		return 0, err
 	}
-	res, err := tx.s.exec(ctx, query, args)
-	if err != nil {
-		return 0, tx.fail(err)
-	}
-	n, err := res.RowsAffected()
+	n, err := tx.s.exec(ctx, query, args)
 	if err != nil {
 		return 0, tx.fail(err)
 	}
@@ -55,7 +67,7 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (rowsAffected
 // Query runs a statement that returns rows. They must be read to the end or
 // closed before the next statement.
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*Rows, error) {
-	if err := tx.ready(args); err != nil {
+	if err := tx.ready(query, args); err != nil {
 		return nil, err
 	}
 	rows, err := tx.s.query(ctx, query, args)
@@ -124,7 +136,7 @@ func (tx *Tx) onPostgres(s string) string {
 // that runs again only the last run counts.
 func (tx *Tx) AfterCommit(fn func()) { tx.after = append(tx.after, fn) }
 
-func (tx *Tx) ready(args []any) error {
+func (tx *Tx) ready(query string, args []any) error {
 	switch {
 	case tx.ended:
 		return errEnded
@@ -132,6 +144,9 @@ func (tx *Tx) ready(args []any) error {
 		return tx.failed
 	case tx.open != nil:
 		return tx.fail(errRowsOpen)
+	}
+	if err := tx.look.take(query); err != nil {
+		return tx.fail(err)
 	}
 	if err := value.Normalize(args); err != nil {
 		return tx.fail(err)
@@ -172,7 +187,7 @@ func (tx *Tx) runAfterCommit() {
 // Rows are the rows of a query, read one after the other.
 type Rows struct {
 	tx     *Tx
-	rows   *sql.Rows
+	rows   rows
 	closed bool
 	err    error
 }
@@ -199,7 +214,7 @@ func (r *Rows) Scan(dest ...any) error {
 		}
 		return errors.New("sqldb: Scan without a row")
 	}
-	if err := r.rows.Scan(dest...); err != nil {
+	if err := scan(r.rows, dest); err != nil {
 		return err
 	}
 	for _, d := range dest {
@@ -209,6 +224,18 @@ func (r *Rows) Scan(dest ...any) error {
 		}
 	}
 	return nil
+}
+
+// scan calls no method of an interface, for which dest would have to be allocated
+// for each row.
+func scan(r rows, dest []any) error {
+	switch r := r.(type) {
+	case *direct.Rows:
+		return r.Scan(dest...)
+	case *sql.Rows:
+		return r.Scan(dest...)
+	}
+	return fmt.Errorf("sqldb: rows of the type %T cannot be scanned", r)
 }
 
 // Err is the error that ended the rows early, if any.

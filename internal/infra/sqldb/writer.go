@@ -2,12 +2,13 @@ package sqldb
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/berth-registry/berth/internal/infra/sqldb/direct"
 )
 
 const (
@@ -25,8 +26,9 @@ const (
 )
 
 // writer is the one connection that writes to a SQLite file. Closures that
-// arrive while a commit is being synced are put into one transaction, each in
-// its own savepoint, so that one sync serves them all.
+// arrive while a commit is being synced are put into one transaction, so that one
+// sync serves them all. Each but the first has its own savepoint; the first can
+// be undone with the transaction.
 //
 // A closure runs in the goroutine of its caller, which is handed the connection
 // for that time: a panic unwinds where it belongs.
@@ -34,7 +36,7 @@ type writer struct {
 	maxBatch  int
 	batchTime time.Duration
 
-	s       *statements
+	c       *direct.Conn
 	queue   chan *turn
 	closing chan struct{}
 	stopped chan struct{} // closed when run has returned
@@ -66,10 +68,10 @@ type result struct {
 // errUnwound stands for a closure that panicked or ended its goroutine.
 var errUnwound = errors.New("sqldb: the closure did not return")
 
-func startWriter(s *statements) *writer {
+func startWriter(c *direct.Conn) *writer {
 	w := &writer{
 		maxBatch: presetMaxBatch, batchTime: presetBatchTime,
-		s: s, queue: make(chan *turn, queueLength), closing: make(chan struct{}), stopped: make(chan struct{}),
+		c: c, queue: make(chan *turn, queueLength), closing: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	go w.run()
 	return w
@@ -142,13 +144,18 @@ func (w *writer) batch(t *turn) {
 	if !t.take() {
 		return
 	}
-	if err := w.s.do("BEGIN IMMEDIATE"); err != nil {
+	if err := w.do("BEGIN IMMEDIATE"); err != nil {
 		t.fail(err)
 		return
 	}
 	begun := time.Now()
-	var done []outcome
-	for ; t != nil; t = w.next(len(done), begun) {
+	if err := w.hand(t); err != nil {
+		_ = w.do("ROLLBACK") // SQLite may have done so already
+		t.result <- result{err: err}
+		return // those behind it begin anew
+	}
+	done := []outcome{{t, nil}}
+	for t = w.next(len(done), begun); t != nil; t = w.next(len(done), begun) {
 		intact, err := w.one(t)
 		done = append(done, outcome{t, err})
 		if !intact {
@@ -156,8 +163,8 @@ func (w *writer) batch(t *turn) {
 			return
 		}
 	}
-	if err := w.s.do("COMMIT"); err != nil {
-		_ = w.s.do("ROLLBACK") // SQLite may have done so already
+	if err := w.do("COMMIT"); err != nil {
+		_ = w.do("ROLLBACK") // SQLite may have done so already
 		for _, o := range done {
 			o.t.result <- result{err: fmt.Errorf("the commit failed: %w", err)}
 		}
@@ -201,27 +208,35 @@ func (t *turn) fail(err error) {
 // one runs one closure in a savepoint. intact says whether the transaction
 // around it still stands.
 func (w *writer) one(t *turn) (intact bool, err error) {
-	if err := w.s.do("SAVEPOINT closure"); err != nil {
+	if err := w.do("SAVEPOINT closure"); err != nil {
 		t.start <- nil
 		return false, err
 	}
-	t.start <- &Tx{s: running{w.s}}
-	if err := <-t.ran; err != nil {
-		if w.s.do("ROLLBACK TO closure") != nil || w.s.do("RELEASE closure") != nil {
+	if err := w.hand(t); err != nil {
+		if w.do("ROLLBACK TO closure") != nil || w.do("RELEASE closure") != nil {
 			return false, err
 		}
 		return true, err
 	}
-	if err := w.s.do("RELEASE closure"); err != nil {
+	if err := w.do("RELEASE closure"); err != nil {
 		return false, err
 	}
 	return true, nil
 }
 
+// hand has a closure run on the connection.
+func (w *writer) hand(t *turn) error {
+	t.start <- &Tx{s: running{w.c}}
+	return <-t.ran
+}
+
+// do runs a statement of the writer's own, such as COMMIT.
+func (w *writer) do(query string) error { return translate(w.c.Do(query)) }
+
 // broken ends a batch whose transaction the last closure took down with it, as
 // a full disk does: the last gets its error, the others run again.
 func (w *writer) broken(done []outcome) {
-	_ = w.s.do("ROLLBACK") // SQLite has mostly done so already
+	_ = w.do("ROLLBACK") // SQLite has mostly done so already
 	last := done[len(done)-1]
 	last.t.result <- result{err: last.err}
 	for _, o := range done[:len(done)-1] {
@@ -233,7 +248,7 @@ func (w *writer) close() error {
 	w.once.Do(func() {
 		close(w.closing)
 		<-w.stopped
-		w.err = w.s.close()
+		w.err = w.c.Close()
 	})
 	return w.err
 }
@@ -241,14 +256,14 @@ func (w *writer) close() error {
 // running is the writer's connection as closures see it: their contexts do not
 // interrupt it, since SQLite answers an interrupted write by rolling back the
 // whole transaction, which is that of others too.
-type running struct{ s *statements }
+type running struct{ c *direct.Conn }
 
 var _ session = running{}
 
-func (r running) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	return r.s.exec(context.WithoutCancel(ctx), query, args)
+func (r running) exec(_ context.Context, query string, args []any) (int64, error) {
+	return r.c.Exec(context.Background(), query, args)
 }
 
-func (r running) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	return r.s.query(context.WithoutCancel(ctx), query, args)
+func (r running) query(_ context.Context, query string, args []any) (rows, error) {
+	return r.c.Query(context.Background(), query, args)
 }

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
@@ -15,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 
+	"github.com/berth-registry/berth/internal/domain/audit"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/test/contract/harness"
 )
@@ -435,12 +438,22 @@ func (w *world) recorded(t *testing.T, source string, calls, events []string) {
 	}
 	caller := "arn:aws:sts::" + source + ":assumed-role/" + roleName + "/replication"
 	eventually(t, fmt.Sprintf("%q in the trail", calls), func() bool {
-		var records []struct {
+		type record struct {
 			EventName, ErrorCode string
 			UserIdentity         struct{ ARN string }
 			RequestParameters    struct{ RepositoryName string }
 		}
-		ask(`SELECT record FROM audit WHERE account_id = '`+accountB+`' AND region = '`+ireland+`'`, &records)
+		var records []record
+		stored, err := audit.NewTrail(db, slog.New(slog.DiscardHandler), audit.Options{}).After(t.Context(), accountB, ireland, 0, 10_000, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range stored {
+			records = append(records, record{})
+			if err := json.Unmarshal(one.Record, &records[len(records)-1]); err != nil {
+				t.Fatal(err)
+			}
+		}
 		found := map[string]bool{}
 		for _, r := range records {
 			if r.UserIdentity.ARN == caller {

@@ -35,7 +35,10 @@ func (Protocol) Decode(p aws.Payload, in any) error {
 // Encode writes an output. The generated tags leave out absent members and keep
 // empty lists.
 func (p Protocol) Encode(_, _ string, out any) (aws.Document, error) {
-	body, err := marshal(out)
+	body, err := encode(out)
+	if err != nil {
+		body = nil
+	}
 	return aws.Document{ContentType: p.contentType(), Body: body}, err
 }
 

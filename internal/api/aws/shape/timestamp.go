@@ -35,11 +35,20 @@ func AtNonZero(t time.Time) *Timestamp {
 }
 
 // MarshalJSON writes seconds since 1970 with three decimals.
-func (t Timestamp) MarshalJSON() ([]byte, error) {
+func (t Timestamp) MarshalJSON() ([]byte, error) { return t.AppendJSON(nil) }
+
+// AppendJSON appends what MarshalJSON writes.
+func (t Timestamp) AppendJSON(b []byte) ([]byte, error) {
 	if s := t.Unix(); s < minSeconds || s > maxSeconds {
 		return nil, ErrTimestamp
 	}
-	return strconv.AppendFloat(nil, float64(t.UnixMilli())/1000, 'f', 3, 64), nil
+	millis := t.UnixMilli()
+	if millis < 0 {
+		b, millis = append(b, '-'), -millis
+	}
+	b = append(strconv.AppendInt(b, millis/1000, 10), '.')
+	millis %= 1000
+	return append(b, byte('0'+millis/100), byte('0'+millis/10%10), byte('0'+millis%10)), nil
 }
 
 // UnmarshalJSON reads a number of seconds since 1970, in exponent form too. It

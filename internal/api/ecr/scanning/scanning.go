@@ -35,7 +35,7 @@ type Scans interface {
 	Findings(ctx context.Context, r repository.Repository, ref image.Ref, after, limit int) (scan.Page, error)
 	// Summaries reads the basic scans of images that have one; there are none under
 	// enhanced scanning.
-	Summaries(ctx context.Context, r repository.Repository, digests []name.Digest) (map[name.Digest]scan.Summary, error)
+	Summaries(ctx context.Context, r repository.Repository, images []image.Detail) (map[name.Digest]scan.Summary, error)
 	// Configuration reads the configuration of a registry, the default one if there is none.
 	Configuration(ctx context.Context, reg name.Registry) (rules.Configuration, error)
 	// PutConfiguration replaces it; errs.InvalidParameter for one that is not valid.

@@ -121,7 +121,7 @@ func part[T any](all []T, after, limit int) (page []T, next int) {
 	return all[from:to], next
 }
 
-func (s *scans) Summaries(context.Context, repository.Repository, []name.Digest) (map[name.Digest]scan.Summary, error) {
+func (s *scans) Summaries(context.Context, repository.Repository, []image.Detail) (map[name.Digest]scan.Summary, error) {
 	return nil, nil
 }
 

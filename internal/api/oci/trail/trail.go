@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,13 +69,14 @@ func cut(s string) string {
 // members that the operation of that name has in the ECR API. A read and a failed call have
 // no answer. What cannot be written is logged and left out.
 func Fill(log *slog.Logger, e *audit.Entry, params, elements map[string]any) {
-	params, elements = maps.Clone(params), maps.Clone(elements)
+	params = maps.Clone(params)
 	if accepted, ok := params["acceptedMediaTypes"].([]string); ok {
 		params["acceptedMediaTypes"] = mediaTypes(accepted)
 	}
 	if e.ReadOnly || e.ErrorCode != "" {
 		elements = nil
 	}
+	elements = maps.Clone(elements)
 	switch e.EventName {
 	case "BatchCheckLayerAvailability":
 		if d, ok := params["layerDigest"]; ok {
@@ -135,17 +137,58 @@ func Created(r repository.Repository, base string) map[string]any {
 	}}
 }
 
+// few is how many members a call has at the most, nearly always.
+const few = 8
+
+// marshal writes members as encoding/json does, but for those of the usual types without reflection:
+// every pull comes here.
 func marshal(log *slog.Logger, members map[string]any) json.RawMessage {
 	if len(members) == 0 {
 		return nil
 	}
-	b, err := json.Marshal(members)
-	if err != nil {
-		log.Error("a call's parameters cannot be recorded", "error", err)
-		return nil
+	var names [few]string
+	all := names[:0]
+	for m := range members {
+		all = append(all, m)
 	}
+	slices.Sort(all)
+	b := make([]byte, 0, 256)
+	for i, m := range all {
+		b = append(b, "{,"[min(i, 1)])
+		b = append(appendText(b, m), ':')
+		switch v := members[m].(type) {
+		case string:
+			b = appendText(b, v)
+		case name.AccountID:
+			b = appendText(b, string(v))
+		case name.Repository:
+			b = appendText(b, string(v))
+		case name.Digest:
+			b = appendText(b, string(v))
+		default:
+			one, err := json.Marshal(v)
+			if err != nil {
+				log.Error("a call's parameters cannot be recorded", "error", err)
+				return nil
+			}
+			b = append(b, one...)
+		}
+	}
+	b = append(b, '}')
 	if len(b) > maxMembers {
 		return json.RawMessage(fmt.Sprintf(`{"omitted":true,"originalSize":%d,"reason":"too large"}`, len(b)))
 	}
 	return b
+}
+
+// appendText appends a text as a string of JSON.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			text, _ := json.Marshal(s) // of a string, which has no error
+			return append(b, text...)
+		}
+	}
+	b = append(append(b, '"'), s...)
+	return append(b, '"')
 }

@@ -1,9 +1,12 @@
 package trail_test
 
 import (
+	"encoding/json"
 	"log/slog"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/berth-registry/berth/internal/api/oci/front"
 	"github.com/berth-registry/berth/internal/api/oci/trail"
@@ -66,4 +69,25 @@ func TestTextsAreBounded(t *testing.T) {
 	if !e.Proxied || e.Account != "111111111111" || e.Region != "eu-west-1" {
 		t.Errorf("the entry is %+v", e)
 	}
+}
+
+// TestMembers: parameters are written as encoding/json writes them, whatever stands in them.
+func TestMembers(t *testing.T) {
+	texts := rapid.OneOf(rapid.StringMatching(`[a-z<>&" \\]{0,8}`), rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }))
+	values := rapid.Custom(func(t *rapid.T) any {
+		s := texts.Draw(t, "text")
+		return []any{s, name.AccountID(s), name.Repository(s), name.Digest(s), []string{s}, members{s: s}, int64(len(s)), nil}[rapid.IntRange(0, 7).Draw(t, "kind")]
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		params := rapid.MapOfN(texts, values, 1, 12).Draw(t, "members")
+		want, err := json.Marshal(params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := audit.Entry{EventName: "ListImages", ReadOnly: true}
+		trail.Fill(slog.New(slog.DiscardHandler), &e, params, nil)
+		if string(e.RequestParameters) != string(want) {
+			t.Fatalf("got  %s\nwant %s", e.RequestParameters, want)
+		}
+	})
 }

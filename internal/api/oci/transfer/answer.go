@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -24,7 +25,8 @@ type Answer struct {
 	// Sent is how many bytes of the content Write has handed to the connection.
 	Sent int64
 
-	first []byte // what Begin has read
+	first []byte      // what Begin has read
+	to    io.WriterTo // content that sends itself
 }
 
 // ContentError is a failure to read content, as apart from one to send it.
@@ -36,9 +38,29 @@ func (e *ContentError) Error() string { return "reading the content: " + e.Cause
 // Unwrap gives the cause.
 func (e *ContentError) Unwrap() error { return e.Cause }
 
+// Prepare asks streamed content that can send itself whether it can be read, before
+// anything is promised to the client: content that cannot is then an error and no
+// broken transfer. With errors.ErrUnsupported the content wants Begin.
+func (a *Answer) Prepare() error {
+	if a.Content == nil {
+		return nil
+	}
+	content, ok := a.Content.(interface {
+		io.WriterTo
+		Begin() error
+	})
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	if err := content.Begin(); err != nil {
+		return err
+	}
+	a.to = content
+	return nil
+}
+
 // Begin reads the first bytes of streamed content, as many as fit the buffer,
-// before anything is promised to the client: content that cannot be read is
-// then an error and no broken transfer. The buffer is used until Write is done.
+// for the same end. The buffer is used until Write is done.
 func (a *Answer) Begin(buffer []byte) error {
 	if a.Content == nil {
 		return nil
@@ -62,11 +84,29 @@ func (a *Answer) Write(w http.ResponseWriter, rc *http.ResponseController, metho
 	if without || a.Size == 0 || method == http.MethodHead {
 		return nil
 	}
-	out := &writer{w: w, rc: rc, stall: stall}
-	if err := a.send(out); err != nil {
+	out := newWriter(w, rc, stall)
+	var err error
+	if a.to != nil {
+		err = a.sendItself(out, out.base())
+	} else {
+		err = a.send(out)
+	}
+	if err != nil {
 		return err
 	}
-	return out.finish()
+	return out.base().finish()
+}
+
+// sendItself has the content write itself.
+func (a *Answer) sendItself(out io.Writer, w *writer) (err error) {
+	a.Sent, err = a.to.WriteTo(out)
+	switch {
+	case err != nil && w.err == nil:
+		return &ContentError{Cause: err}
+	case err == nil && a.Sent < a.Size:
+		return &ContentError{Cause: io.ErrUnexpectedEOF}
+	}
+	return err
 }
 
 // send writes the content; what Begin has not read passes through its buffer.

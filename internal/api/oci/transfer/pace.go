@@ -30,8 +30,8 @@ const (
 // Deadlines of sockets are moments of the machine's clock, so this does not
 // ask a clock of the program's.
 //
-// A row may leave a reader behind that still waits for bytes (domain/layer
-// does when another request takes an upload over); End sends it away.
+// A row may end the reading from outside (Interrupt), or leave a reader behind that
+// still waits for bytes; End sends it away.
 type Body struct {
 	body  io.Reader
 	rc    *http.ResponseController
@@ -41,6 +41,8 @@ type Body struct {
 	set     time.Time
 	reading bool
 	ended   bool
+	// interrupted: the deadline is Interrupt's.
+	interrupted bool
 	// err is how reading ended: io.EOF, or why the body broke off. Reading
 	// may end without either when the reader lost interest.
 	err error
@@ -54,6 +56,22 @@ func NewBody(body io.Reader, rc *http.ResponseController, stall time.Duration) *
 // Stalled says whether the error of Broken is that nothing came.
 func Stalled(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
+// errInterrupted stands for the failure of a Read that Interrupt has ended, which is
+// not the client's doing.
+var errInterrupted = errors.New("the reading was ended")
+
+// Interrupt has a Read that waits, and later ones, fail with os.ErrDeadlineExceeded
+// once the time given is over: the row has no use for more. It may be called by
+// any goroutine at any time.
+func (b *Body) Interrupt(after time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended && !b.interrupted && b.err == nil {
+		b.interrupted = true
+		b.deadline(time.Now().Add(after))
+	}
+}
+
 // errEnded is what a reader gets that was left behind.
 var errEnded = errors.New("the request is over")
 
@@ -65,7 +83,7 @@ func (b *Body) Read(p []byte) (int, error) {
 		return 0, errEnded
 	}
 	b.reading = true
-	if now := time.Now(); now.Sub(b.set) > b.stall/8 {
+	if now := time.Now(); !b.interrupted && now.Sub(b.set) > b.stall/8 {
 		b.set = now
 		b.deadline(now.Add(b.stall))
 	}
@@ -78,6 +96,9 @@ func (b *Body) Read(p []byte) (int, error) {
 		return n, err
 	}
 	b.err = err
+	if b.interrupted && Stalled(err) {
+		b.err = errInterrupted
+	}
 	if errors.Is(err, io.EOF) {
 		// The server now watches the connection for the client's leaving. An
 		// old deadline would look like that and cancel a slow commit.
@@ -91,11 +112,12 @@ func (b *Body) Read(p []byte) (int, error) {
 func (b *Body) deadline(t time.Time) { _ = b.rc.SetReadDeadline(t) }
 
 // Broken gives the reason when the body ended before its end: the client
-// stalled, went away, or sent less than it announced.
+// stalled, went away, or sent less than it announced. A row that ended the reading
+// has its own reason.
 func (b *Body) Broken() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if errors.Is(b.err, io.EOF) {
+	if errors.Is(b.err, io.EOF) || errors.Is(b.err, errInterrupted) {
 		return nil
 	}
 	return b.err
@@ -135,32 +157,4 @@ func (b *Body) End(unread bool) (reusable bool) {
 		b.deadline(time.Now().Add(min(maxDrainTime, b.stall)))
 	}
 	return true
-}
-
-// writer writes an answer and gives up when the client takes nothing.
-type writer struct {
-	w     io.Writer
-	rc    *http.ResponseController
-	stall time.Duration
-	set   time.Time
-}
-
-// Write writes, giving the client the stall time afresh with every buffer.
-func (w *writer) Write(p []byte) (int, error) {
-	if now := time.Now(); now.Sub(w.set) > w.stall/8 {
-		w.set = now
-		_ = w.rc.SetWriteDeadline(now.Add(w.stall)) // see Body.Read
-	}
-	return w.w.Write(p)
-}
-
-// finish sends what net/http still holds and takes the deadline off the
-// connection, which the next request may use an hour later.
-func (w *writer) finish() error {
-	err := w.rc.Flush()
-	if errors.Is(err, http.ErrNotSupported) {
-		err = nil
-	}
-	_ = w.rc.SetWriteDeadline(time.Time{}) // see Body.Read
-	return err
 }

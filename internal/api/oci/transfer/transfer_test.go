@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,33 @@ func TestSlowBody(t *testing.T) {
 		send(t, c, "x")
 	}
 	if got := receive(t, c, 5*time.Second); !strings.HasSuffix(got, `"xxxxxxxxxx" <nil> <nil>`) {
+		t.Errorf("the answer is %q", got)
+	}
+}
+
+// TestInterrupted: a reading that the row ends is not the client's fault, and takes
+// what comes until then.
+func TestInterrupted(t *testing.T) {
+	began := make(chan struct{})
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		b := NewBody(r.Body, http.NewResponseController(w), time.Minute)
+		go func() {
+			<-began
+			b.Interrupt(stall)
+			b.Interrupt(time.Hour) // the first one holds
+		}()
+		got, err := io.ReadAll(b)
+		b.Drain()
+		if b.End(true) {
+			t.Error("a connection with half a body is to be used again")
+		}
+		b.Interrupt(0) // too late to do anything
+		_, _ = fmt.Fprintf(w, "%q %v %v", got, errors.Is(err, os.ErrDeadlineExceeded), b.Broken())
+	})
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nha")
+	close(began)
+	send(t, c, "lf ")
+	if got := receive(t, c, 5*time.Second); !strings.HasSuffix(got, `"half " true <nil>`) {
 		t.Errorf("the answer is %q", got)
 	}
 }

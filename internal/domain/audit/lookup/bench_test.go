@@ -17,18 +17,26 @@ import (
 
 var records = flag.Int("lookup.records", 20_000, "how many audit records BenchmarkLookup looks among; 10000000 takes some 10 GB and minutes on each database")
 
+var form = flag.String("lookup.form", "segments", "how the records of BenchmarkLookup are kept: segments, as those of a busy server, 5000 in a second; or rows, over 90 days")
+
 var database = flag.String("lookup.database", "", "a SQLite file that BenchmarkLookup fills if it has no records yet, and leaves; without it the file is a new one that goes away")
 
 // forms are how many different calls the records repeat, in several regions.
 const forms = 5_003
 
-// fill writes records over 90 days, by SQL: one in ten of them writes, some users are busier
-// than others, and one repository has only the ten oldest.
-func fill(b *testing.B, db *sqldb.DB, n int) {
-	ctx := b.Context()
+// step is the time between two records.
+func step() time.Duration {
+	if *form == "rows" {
+		return 90 * 24 * time.Hour / time.Duration(*records)
+	}
+	return 200 * time.Microsecond
+}
+
+// calls make the rows and texts of records: one in ten of them writes, some users are busier
+// than others, and one repository has only those below 0.
+func calls() func(i int) (lookup.Row, string) {
 	r := rand.New(rand.NewPCG(3, 4))
-	step := int64(90*24*time.Hour/time.Microsecond) / int64(n)
-	rowOf := func(i int) (lookup.Row, string) {
+	return func(i int) (lookup.Row, string) {
 		row := lookup.Row{Account: account, Region: []name.Region{"us-east-1", "us-east-1", "us-east-1", "eu-west-1", "ap-south-1"}[r.IntN(5)]}
 		f := lookup.Facts{Name: []string{"BatchGetImage", "GetDownloadUrlForLayer", "ListImages", "DescribeImages"}[r.IntN(4)], Source: "ecr.amazonaws.com", ReadOnly: true}
 		if r.IntN(10) == 0 {
@@ -50,7 +58,46 @@ func fill(b *testing.B, db *sqldb.DB, n int) {
 			f.Username, account, key, f.Name, row.Region, repo, f.ReadOnly, arn)
 		return row, record
 	}
-	index := lookup.New(db)
+}
+
+// fillSegments writes batches of 500 records as domain/audit does.
+func fillSegments(b *testing.B, db *sqldb.DB, n int) {
+	const batch = 500
+	call, index := calls(), lookup.New(db)
+	type one struct {
+		row  lookup.Row
+		text string
+	}
+	var packer lookup.Packer
+	for done := 0; done < n; done += batch {
+		groups := map[name.Region][]one{}
+		for i := done; i < min(done+batch, n); i++ {
+			kind := i
+			if i < 10 {
+				kind = -1 - i
+			}
+			row, text := call(kind)
+			row.OccurredAt = begin.Add(time.Duration(i) * step()).UnixMicro()
+			groups[row.Region] = append(groups[row.Region], one{row, text})
+		}
+		var all []lookup.Segment
+		for region, records := range groups {
+			packer.Begin(account, region)
+			for _, r := range records {
+				packer.Add(r.row.OccurredAt, packer.Describe(r.row.Facts), []byte(r.text), strings.Index(r.text, `,"readOnly"`))
+			}
+			all = append(all, packer.End())
+		}
+		if err := db.Update(b.Context(), func(tx *sqldb.Tx) error { return index.AddSegmentsTx(b.Context(), tx, all...) }); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// fill writes rows by SQL.
+func fill(b *testing.B, db *sqldb.DB, n int) {
+	ctx := b.Context()
+	step, rowOf, index := step().Microseconds(), calls(), lookup.New(db)
 	write := func(tx *sqldb.Tx, i int) error {
 		row, record := rowOf(i)
 		k := row.Keys()
@@ -123,7 +170,7 @@ func sqlite(b testing.TB) *sqldb.DB {
 // filled is 1 where there are records.
 func filled(b *testing.B, db *sqldb.DB) (n int) {
 	if err := db.View(b.Context(), func(tx *sqldb.Tx) error {
-		return tx.QueryRow(b.Context(), `SELECT count(*) FROM (SELECT id FROM audit LIMIT 1) AS first`).Scan(&n)
+		return tx.QueryRow(b.Context(), `SELECT count(*) FROM (SELECT id FROM audit UNION ALL SELECT id FROM audit_segment LIMIT 1) AS first`).Scan(&n)
 	}); err != nil {
 		b.Fatal(err)
 	}
@@ -139,22 +186,35 @@ func BenchmarkLookup(b *testing.B) {
 			first := begin
 			if filled(b, db) == 0 {
 				started := time.Now()
-				fill(b, db, *records)
+				if *form == "rows" {
+					fill(b, db, *records)
+				} else {
+					fillSegments(b, db, *records)
+				}
 				b.Logf("%d records written in %s", *records, time.Since(started).Round(time.Second))
 			}
 			index := lookup.New(db)
+			day := step() * time.Duration(*records) / 90 // or as much of the time that there are records of
+			id := 4194304 * int64(*records/2)
+			if *form != "rows" {
+				if err := db.View(b.Context(), func(tx *sqldb.Tx) error {
+					return tx.QueryRow(b.Context(), `SELECT id FROM audit_segment WHERE oldest_at > $1 ORDER BY oldest_at LIMIT 1`, first.Add(45*day).UnixMicro()).Scan(&id)
+				}); err != nil {
+					b.Fatal(err)
+				}
+			}
 			for _, q := range []lookup.Query{
-				{}, {Region: "us-east-1"}, {From: first.Add(24 * time.Hour), To: first.Add(48 * time.Hour)},
+				{}, {Region: "us-east-1"}, {From: first.Add(day), To: first.Add(2 * day)},
 				{Attribute: lookup.EventName, Value: "PutImage"}, {Attribute: lookup.EventName, Value: "PutImage", Region: "us-east-1"},
 				{Attribute: lookup.EventName, Value: "Nothing"},
-				{Attribute: lookup.ReadOnly, Value: "true"}, {Attribute: lookup.ReadOnly, Value: "false", To: first.Add(24 * time.Hour)},
+				{Attribute: lookup.ReadOnly, Value: "true"}, {Attribute: lookup.ReadOnly, Value: "false", To: first.Add(day)},
 				{Attribute: lookup.Username, Value: "build-7"}, {Attribute: lookup.Username, Value: "build-290", Region: "ap-south-1"},
 				{Attribute: lookup.ResourceType, Value: "AWS::ECR::Repository"}, {Attribute: lookup.ResourceType, Value: "AWS::S3::Bucket"},
 				{Attribute: lookup.ResourceName, Value: "team-3/app-4"}, {Attribute: lookup.ResourceName, Value: "rare"},
-				{Attribute: lookup.ResourceName, Value: "arn:aws:ecr:us-east-1:111111111111:repository/team-3/app-4", To: first.Add(45 * 24 * time.Hour)},
+				{Attribute: lookup.ResourceName, Value: "arn:aws:ecr:us-east-1:111111111111:repository/team-3/app-4", To: first.Add(45 * day)},
 				{Attribute: lookup.EventSource, Value: "ecr.amazonaws.com"}, {Attribute: lookup.EventSource, Value: "iam.amazonaws.com"},
 				{Attribute: lookup.AccessKeyID, Value: "ASIA0000000000000042"},
-				{Attribute: lookup.EventID, Value: lookup.IDOf(4194304 * int64(*records/2))},
+				{Attribute: lookup.EventID, Value: lookup.IDOf(id)},
 			} {
 				q.Account = account
 				called := strings.Join([]string{"attribute=" + q.Attribute, q.Value, string(q.Region)}, ",")

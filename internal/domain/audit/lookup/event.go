@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -48,6 +49,8 @@ func rowOf(eventID string) (row int64, ok bool) {
 func checksum(n uint64) uint64 {
 	return uint64(keyOf("row", string(binary.BigEndian.AppendUint64(nil, n)))) >> 6
 }
+
+func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
 // WithID is the record of a row with its event id in it: records from before there were ids
 // get theirs when they are read.

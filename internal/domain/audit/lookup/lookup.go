@@ -1,14 +1,19 @@
 // Package lookup finds audit records by what LookupEvents asks for: one attribute, a range of
 // time, the newest first. It owns the tables that stand beside the records for this purpose, and
-// fills them: with each record that is written, and with those from before.
+// fills them: with each record that is written, and with those from before. It owns the table of
+// segments too, which have records and what they are found by in one.
 //
-// It does not write records (domain/audit) and knows no API.
+// It does not say what records are, or which of them share a segment (domain/audit), and knows no API.
 //
 // A record is found by hashes of 64 bits of account, region, attribute and value, so that an entry
 // of an index is three numbers; what is found is compared with the record itself before it is
 // handed out, so that two values with one hash do no harm. Attributes with few values (read-only,
 // event source, resource type, none at all) have one index together: that of kinds, which are
 // their combinations. There are some dozens of them, their newest records are merged.
+//
+// A segment has the same hashes, each once for all of its records, with the time of the newest of
+// them. So a page walks the segments of a hash, opens those that may have something for it, and is
+// merged with the records that have rows of their own.
 package lookup
 
 import (
@@ -126,9 +131,9 @@ func (x *Index) Find(ctx context.Context, q Query) (page []Event, next Cursor, e
 	err = x.db.View(ctx, func(tx *sqldb.Tx) error {
 		page, next = nil, ""
 		if row, ok := rowOf(q.Value); ok && q.Attribute == EventID {
-			found, err := read(ctx, tx, q, []int64{row})
-			if e, ok := found[row]; ok && from <= e.Time.UnixMicro() && newestFirst(before, place{e.Time.UnixMicro(), row}) < 0 {
-				page = append(page, e)
+			e, err := one(ctx, tx, q, row)
+			if e != nil && from <= e.Time.UnixMicro() && newestFirst(before, place{e.Time.UnixMicro(), row}) < 0 {
+				page = append(page, *e)
 			}
 			return err
 		}
@@ -137,36 +142,85 @@ func (x *Index) Find(ctx context.Context, q Query) (page []Event, next Cursor, e
 			return err
 		}
 		for start := before; ; {
-			places, err := merge(ctx, tx, sources, from, start, q.Limit+1)
+			all, err := newest(ctx, tx, q, sources, from, start, q.Limit+1)
 			if err != nil {
 				return err
 			}
-			rows := make([]int64, len(places))
-			for i, p := range places {
-				rows[i] = p.row
-			}
-			found, err := read(ctx, tx, q, rows)
-			if err != nil {
-				return err
-			}
-			for _, p := range places {
-				e, ok := found[p.row]
-				if !ok { // another value with the same hash, or a record that has just expired
-					start = p
+			for _, f := range all {
+				if f.event == nil { // another value with the same hash, or a record that has just expired
+					start = f.place
 					continue
 				}
 				if len(page) == q.Limit {
 					next = cursorOf(start)
 					return nil
 				}
-				page, start = append(page, e), p
+				page, start = append(page, *f.event), f.place
 			}
-			if len(places) <= q.Limit {
+			if len(all) <= q.Limit {
 				return nil
 			}
 		}
 	})
 	return page, next, err
+}
+
+// one returns the record in a row or a segment; nil for none that the query is for.
+func one(ctx context.Context, tx *sqldb.Tx, q Query, id int64) (*Event, error) {
+	rows, err := read(ctx, tx, q, []int64{id})
+	if err != nil {
+		return nil, err
+	}
+	if e, ok := rows[id]; ok {
+		return &e, nil
+	}
+	return inSegment(ctx, tx, q, id)
+}
+
+// newest returns the limit newest places of rows and segments that are behind before and not older
+// than from, with their events: without one where it is not what the query is for after all.
+func newest(ctx context.Context, tx *sqldb.Tx, q Query, sources []source, from int64, before place, limit int) ([]found, error) {
+	places, err := merge(ctx, tx, sources, from, before, limit)
+	if err != nil {
+		return nil, err
+	}
+	if len(places) == limit { // what is older cannot come into the page
+		from = max(from, places[limit-1].at)
+	}
+	var keys []int64
+	for _, s := range sources {
+		if !slices.Contains(keys, s.key) {
+			keys = append(keys, s.key)
+		}
+	}
+	all, err := newestInSegments(ctx, tx, q, keys, from, before, limit)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range places {
+		all = append(all, found{place: p})
+	}
+	slices.SortFunc(all, newestFound)
+	all = all[:min(limit, len(all))]
+	var rows []int64
+	for _, f := range all {
+		if f.event == nil {
+			rows = append(rows, f.row)
+		}
+	}
+	if len(rows) == 0 {
+		return all, nil
+	}
+	events, err := read(ctx, tx, q, rows)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range all {
+		if e, ok := events[f.row]; ok && f.event == nil {
+			all[i].event = &e
+		}
+	}
+	return all, nil
 }
 
 // bounds are the oldest time, in microseconds, and the place that all of the page is behind.
@@ -320,14 +374,7 @@ func read(ctx context.Context, tx *sqldb.Tx, q Query, rows []int64) (map[int64]E
 		if s.account != string(q.Account) || q.Region != "" && s.region != string(q.Region) {
 			continue
 		}
-		f, err := Describe(s.row, s.record)
-		if err != nil { // altered by somebody; it is shown as it is, where nothing is asked of it
-			f = Facts{}
-		}
-		e := Event{
-			ID: cmp.Or(f.EventID, IDOf(s.row)), Name: f.Name, Source: f.Source, Username: f.Username, AccessKeyID: f.AccessKeyID, ReadOnly: f.ReadOnly,
-			Region: name.Region(s.region), Time: time.UnixMicro(s.at).UTC(), Resources: f.Resources, Record: WithID(s.row, s.record),
-		}
+		e := eventOf(s.row, s.at, name.Region(s.region), WithID(s.row, s.record))
 		if e.is(q.Attribute, q.Value) {
 			found[s.row] = e
 		}

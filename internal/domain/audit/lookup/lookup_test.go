@@ -31,12 +31,15 @@ const account = name.AccountID("111111111111")
 var begin = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
 // entries are calls of several kinds; some are at the same moment.
-func entries(n int) []audit.Entry {
+func entries(n int) []audit.Entry { return entriesEvery(n, 300*time.Millisecond) }
+
+// entriesEvery are entries at multiples of a time, in no order.
+func entriesEvery(n int, every time.Duration) []audit.Entry {
 	r := rand.New(rand.NewPCG(1, 2))
 	all := make([]audit.Entry, n)
 	for i := range all {
 		e := audit.Entry{
-			Time: begin.Add(time.Duration(r.IntN(n)) * 300 * time.Millisecond), EventSource: "ecr.amazonaws.com", Account: account,
+			Time: begin.Add(time.Duration(r.IntN(n)) * every), EventSource: "ecr.amazonaws.com", Account: account,
 			Region:    []name.Region{"us-east-1", "eu-west-1"}[r.IntN(2)],
 			EventName: []string{"PutImage", "BatchGetImage", "ListImages"}[r.IntN(3)], RequestParameters: json.RawMessage(`{"a":"b"}`),
 		}
@@ -111,6 +114,10 @@ func queries() []lookup.Query {
 				all = append(all, q)
 				q.From, q.To = begin.Add(20*time.Second), begin.Add(61*time.Second)
 				all = append(all, q)
+				if q.Region == "" {
+					q.From, q.To = begin.Add(23*time.Second), begin.Add(47*time.Second) // in the middle of a segment's
+					all = append(all, q)
+				}
 			}
 		}
 	}
@@ -209,6 +216,112 @@ func TestFind(t *testing.T) {
 	})
 }
 
+// counted is how many rows a table has, or those of it that a condition holds for.
+func counted(t *testing.T, db *sqldb.DB, table string) (n int) {
+	t.Helper()
+	if err := db.View(t.Context(), func(tx *sqldb.Tx) error {
+		return tx.QueryRow(t.Context(), `SELECT count(*) FROM `+table).Scan(&n)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestFindInSegments: records in segments, which overlap in time, are found as those in rows, and among
+// them, page by page in one order.
+func TestFindInSegments(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		all := entriesEvery(1200, 50*time.Millisecond)
+		// Two nodes write them, in batches of which some are too small for a segment.
+		r := rand.New(rand.NewPCG(7, 8))
+		for rest := all; len(rest) > 0; {
+			n := min(len(rest), []int{3, 40, 300}[r.IntN(3)])
+			written(t, db, rest[:n])
+			rest = rest[n:]
+		}
+		if rows, segments := counted(t, db, "audit"), counted(t, db, "audit_segment"); rows < 50 || segments < 10 {
+			t.Fatalf("%d rows and %d segments", rows, segments)
+		}
+		index := lookup.New(db)
+		check(t, index, all)
+		var last lookup.Event
+		for i, e := range everything(t, index, lookup.Query{Account: account, Limit: 50}) {
+			if q := (lookup.Query{Account: account, Attribute: lookup.EventID, Value: e.ID, Limit: 1}); i%50 == 0 {
+				if one := everything(t, index, q); len(one) != 1 || one[0].Record != e.Record {
+					t.Errorf("%s is found as %+v", e.ID, one)
+				}
+				if q.Region = "ap-south-1"; len(everything(t, index, q)) != 0 {
+					t.Errorf("%s is found in another region", e.ID)
+				}
+				if q.Region, q.Account = "", "222222222222"; len(everything(t, index, q)) != 0 {
+					t.Errorf("%s is found in another account", e.ID)
+				}
+			}
+			if i > 0 && e.Time.Equal(last.Time) && e.ID >= last.ID {
+				t.Errorf("%s stands behind %s, both at %s", e.ID, last.ID, e.Time)
+			}
+			last = e
+		}
+	})
+}
+
+// TestFindAtOneMoment: records of one moment are in the order of their ids, the larger first, wherever they
+// are kept, and however many segments have them.
+func TestFindAtOneMoment(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		all := entriesEvery(2000, 0)
+		for i := range all {
+			all[i].Account, all[i].Region = account, "us-east-1"
+		}
+		for i, rest := 0, all; len(rest) > 0; i++ {
+			n := min(len(rest), []int{20, 40, 5}[i%3])
+			written(t, db, rest[:n])
+			rest = rest[n:]
+		}
+		if rows, segments := counted(t, db, "audit"), counted(t, db, "audit_segment"); rows < 100 || segments < 50 {
+			t.Fatalf("%d rows and %d segments", rows, segments)
+		}
+		index := lookup.New(db)
+		for _, q := range []lookup.Query{{}, {Attribute: lookup.EventName, Value: "PutImage"}, {Attribute: lookup.Username, Value: "mary"}, {Attribute: lookup.ReadOnly, Value: "true"}} {
+			q.Account, q.Limit = account, 50
+			want := 0
+			for _, e := range all {
+				if matches(e, q) {
+					want++
+				}
+			}
+			found := everything(t, index, q)
+			if len(found) != want || !slices.IsSortedFunc(found, func(a, b lookup.Event) int { return strings.Compare(b.ID, a.ID) }) {
+				t.Errorf("%s %s: %d found, want %d, or not in order", q.Attribute, q.Value, len(found), want)
+			}
+		}
+	})
+}
+
+// TestDamagedSegment: an error says what cannot be read, in the account that it belongs to.
+func TestDamagedSegment(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		all := entriesEvery(400, time.Millisecond)
+		for i := range all {
+			all[i].Account = []name.AccountID{account, "222222222222"}[i%2]
+		}
+		written(t, db, all)
+		if err := db.Update(t.Context(), func(tx *sqldb.Tx) error {
+			_, err := tx.Exec(t.Context(), `UPDATE audit_segment SET content = $1 WHERE account_id = $2`, []byte("spoilt"), string(account))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		index := lookup.New(db)
+		if _, _, err := index.Find(t.Context(), lookup.Query{Account: account}); err == nil || !strings.Contains(err.Error(), "audit_segment") {
+			t.Errorf("spoilt segments are found with %v", err)
+		}
+		if n := len(everything(t, index, lookup.Query{Account: "222222222222", Limit: 50})); n != 200 {
+			t.Errorf("%d records of the other account", n)
+		}
+	})
+}
+
 // TestBackfill: records that were written before there was an index are found once it is filled, in
 // the way that the others are, also when it was interrupted.
 func TestBackfill(t *testing.T) {
@@ -286,16 +399,20 @@ func TestBackfill(t *testing.T) {
 }
 
 // TestExpired: what has expired leaves nothing behind.
-func TestExpired(t *testing.T) {
+func TestExpired(t *testing.T) { expired(t, entries(300)) }
+
+// TestExpiredSegments: so do segments.
+func TestExpiredSegments(t *testing.T) { expired(t, entriesEvery(1200, 60*time.Millisecond)) }
+
+func expired(t *testing.T, all []audit.Entry) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		ctx := t.Context()
-		all := entries(300)
 		trail := written(t, db, all)
 		border := begin.Add(40 * time.Second)
-		if _, err := trail.Expire(ctx, border); err != nil {
-			t.Fatal(err)
+		kept := slices.DeleteFunc(slices.Clone(all), func(e audit.Entry) bool { return e.Time.Before(border) })
+		if n, err := trail.Expire(ctx, border.Add(9*time.Second)); err != nil || int(n) != len(all)-len(kept) {
+			t.Fatalf("%d of %d records removed, %v", n, len(all)-len(kept), err)
 		}
-		kept := slices.DeleteFunc(all, func(e audit.Entry) bool { return e.Time.Before(border) })
 		check(t, lookup.New(db), kept)
 		for _, table := range []string{"audit_lookup", "audit_term"} {
 			var n int
@@ -304,6 +421,9 @@ func TestExpired(t *testing.T) {
 			}); err != nil || n != 0 {
 				t.Errorf("%d rows of %s stand for nothing, %v", n, table, err)
 			}
+		}
+		if n := counted(t, db, `audit_segment_term WHERE segment_id NOT IN (SELECT id FROM audit_segment)`); n != 0 {
+			t.Errorf("%d rows of audit_segment_term stand for nothing", n)
 		}
 	})
 }
@@ -322,7 +442,7 @@ func TestRefused(t *testing.T) {
 // TestDescribe: what a record is found by when it is written is what its text says.
 func TestDescribe(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
-		trail := written(t, db, entries(200))
+		trail := written(t, db, entriesEvery(200, 20*time.Second)) // none shares a segment
 		stored, err := trail.After(t.Context(), account, "", 0, 1000, time.Time{})
 		if err != nil || len(stored) == 0 {
 			t.Fatal(len(stored), err)

@@ -63,32 +63,13 @@ func (r Row) keys() keys {
 // stay as they are.
 func (x *Index) AddTx(ctx context.Context, tx *sqldb.Tx, rows ...Row) error {
 	all := make([]keys, len(rows))
-	unknown := map[int64]kind{}
-	x.mu.Lock()
+	kinds := map[int64]kind{}
 	for i, r := range rows {
 		all[i] = r.keys()
-		if _, known := x.kinds[all[i].kind.key]; !known {
-			unknown[all[i].kind.key] = all[i].kind
-		}
+		kinds[all[i].kind.key] = all[i].kind
 	}
-	x.mu.Unlock()
-	// In order: two nodes that meet two kinds for the first time must not wait for each other.
-	for _, key := range slices.Sorted(maps.Keys(unknown)) {
-		k := unknown[key]
-		_, err := tx.Exec(ctx, `INSERT INTO audit_kind (kind_key, account_id, region, source, read_only, resource_type) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (kind_key) DO NOTHING`, key, string(k.account), string(k.region), k.source, k.readOnly, k.resourceType)
-		if err != nil {
-			return err
-		}
-	}
-	if len(unknown) > 0 {
-		tx.AfterCommit(func() {
-			x.mu.Lock()
-			defer x.mu.Unlock()
-			for key := range unknown {
-				x.kinds[key] = struct{}{}
-			}
-		})
+	if err := x.addKinds(ctx, tx, kinds); err != nil {
+		return err
 	}
 	err := InsertTx(ctx, tx, `INSERT INTO audit_lookup (audit_id, occurred_at, kind_key, name_key, user_key, access_key, resource_key) VALUES `, ` ON CONFLICT (audit_id) DO NOTHING`,
 		len(rows), func(i int) []any {
@@ -107,6 +88,39 @@ func (x *Index) AddTx(ctx context.Context, tx *sqldb.Tx, rows ...Row) error {
 			}
 		}
 	}
+	return nil
+}
+
+// addKinds makes the rows of kinds that are not known to have theirs.
+func (x *Index) addKinds(ctx context.Context, tx *sqldb.Tx, kinds map[int64]kind) error {
+	var unknown []int64
+	x.mu.Lock()
+	for key := range kinds {
+		if _, known := x.kinds[key]; !known {
+			unknown = append(unknown, key)
+		}
+	}
+	x.mu.Unlock()
+	if len(unknown) == 0 {
+		return nil
+	}
+	// In order: two nodes that meet two kinds for the first time must not wait for each other.
+	slices.Sort(unknown)
+	for _, key := range unknown {
+		k := kinds[key]
+		_, err := tx.Exec(ctx, `INSERT INTO audit_kind (kind_key, account_id, region, source, read_only, resource_type) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (kind_key) DO NOTHING`, key, string(k.account), string(k.region), k.source, k.readOnly, k.resourceType)
+		if err != nil {
+			return err
+		}
+	}
+	tx.AfterCommit(func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		for _, key := range unknown {
+			x.kinds[key] = struct{}{}
+		}
+	})
 	return nil
 }
 
@@ -138,16 +152,17 @@ func InsertTx(ctx context.Context, tx *sqldb.Tx, head, tail string, n int, row f
 	return nil
 }
 
-// RemoveTx removes what stands here for the up to limit oldest records from before a time, in
-// microseconds. The caller removes the same records.
-func (x *Index) RemoveTx(ctx context.Context, tx *sqldb.Tx, before int64, limit int) error {
+// ExpireTx removes the segments from before a time, in microseconds, at which a segment.Span
+// begins, and what stands here for the rows of the records from before it. It returns how many
+// records the segments had; the caller removes the rows.
+func (x *Index) ExpireTx(ctx context.Context, tx *sqldb.Tx, before int64) (records int64, err error) {
 	for _, table := range []string{"audit_lookup", "audit_term"} {
-		_, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE audit_id IN (SELECT id FROM audit WHERE occurred_at < $1 ORDER BY occurred_at, id LIMIT $2)`, before, limit)
+		_, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE audit_id IN (SELECT id FROM audit WHERE occurred_at < $1)`, before)
 		if err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return expireSegmentsTx(ctx, tx, before)
 }
 
 // backfillBatch bounds the records that one transaction of Backfill reads.

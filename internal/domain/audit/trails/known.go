@@ -103,7 +103,8 @@ func (s *Service) RecordsOf(ctx context.Context, f File) ([]audit.Stored, error)
 func (s *Service) Oldest(ctx context.Context) (oldest time.Time, err error) {
 	var at int64
 	err = s.DB.View(ctx, func(tx *sqldb.Tx) error {
-		return tx.QueryRow(ctx, `SELECT CAST(coalesce(min(occurred_at), 0) AS BIGINT) FROM audit`).Scan(&at)
+		return tx.QueryRow(ctx, `SELECT CAST(coalesce(min(at), 0) AS BIGINT)
+			FROM (SELECT min(occurred_at) AS at FROM audit UNION ALL SELECT min(oldest_at) AS at FROM audit_segment) AS oldest`).Scan(&at)
 	})
 	return timeOf(at), err
 }

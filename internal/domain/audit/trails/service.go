@@ -66,7 +66,10 @@ type Config struct {
 
 // The periodic work, and the values that zeros in Config stand for.
 const (
-	JobDeliver = "audit.trails"
+	JobDeliver = "audit.files"
+	// jobDelivered is what JobDeliver was called by programs that know no segments of records; one may
+	// have left a job behind.
+	jobDelivered = "audit.trails"
 
 	// DefaultEvery is as often as CloudTrail delivers, "about every 5 minutes on average".
 	DefaultEvery   = 5 * time.Minute
@@ -99,7 +102,9 @@ func New(c Config) *Service {
 	}
 	s := &Service{Config: c}
 	if c.Jobs != nil {
-		c.Jobs.Handle(JobDeliver, jobs.Handler{Workers: 1, Timeout: deliverTimeout, Run: func(ctx context.Context, _ jobs.Task) error { return s.Deliver(ctx) }})
+		for _, kind := range []string{JobDeliver, jobDelivered} {
+			c.Jobs.Handle(kind, jobs.Handler{Workers: 1, Timeout: deliverTimeout, Run: func(ctx context.Context, _ jobs.Task) error { return s.Deliver(ctx) }})
+		}
 		c.Jobs.Every(JobDeliver, c.Every)
 	}
 	return s

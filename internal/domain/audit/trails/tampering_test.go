@@ -3,6 +3,7 @@ package trails_test
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-registry/berth/internal/domain/audit/lookup"
+	"github.com/berth-registry/berth/internal/domain/audit/segment"
 	"github.com/berth-registry/berth/internal/domain/audit/trails/verify"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
@@ -130,6 +133,80 @@ func TestTampering(t *testing.T) {
 				}
 				w.must(os.CopyFS(w.root, os.DirFS(saved)))
 			})
+		}
+	})
+}
+
+// TestTamperingWithSegments: so it is with records that the database keeps together.
+func TestTamperingWithSegments(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		w, ctx := newWorld(t, db), t.Context()
+		in := all("")
+		in.MultiRegion = false
+		_, err := w.Create(ctx, in)
+		w.must(err)
+		w.must(w.Start(ctx, home, "all"))
+		const each = 40
+		for range 2 {
+			w.record(account, west, "ecr.amazonaws.com", each)
+			w.must(w.Deliver(ctx))
+			w.clock.Advance(time.Hour)
+		}
+		w.must(w.Deliver(ctx))
+		w.once(2 * each)
+		w.valid()
+		type row struct {
+			id      int64
+			content []byte
+		}
+		var rows []row
+		w.must(db.View(ctx, func(tx *sqldb.Tx) (err error) {
+			rows, err = sqldb.Collect(ctx, tx, func(s sqldb.Scanner) (r row, err error) { return r, s.Scan(&r.id, &r.content) }, `SELECT id, content FROM audit_segment ORDER BY id`)
+			return err
+		}))
+		if len(rows) != 2 {
+			t.Fatalf("%d segments", len(rows))
+		}
+		last := rows[1]
+		set := func(content []byte) {
+			w.must(db.Update(ctx, func(tx *sqldb.Tx) error {
+				_, err := tx.Exec(ctx, `UPDATE audit_segment SET content = $1 WHERE id = $2`, content, last.id)
+				return err
+			}))
+		}
+		var r segment.Reader
+		w.must(r.Open(last.content))
+		var b segment.Builder
+		b.Set("PutImage", nil)
+		for i, one := range r.Records {
+			front, back, err := r.Text(i)
+			w.must(err)
+			if i == 7 {
+				front = strings.Replace(front, `"requestID":"r7"`, `"requestID":"r8"`, 1)
+			}
+			b.Add(one.At, 0, []byte(front+back), len(front))
+		}
+		set(b.Finish().Content)
+		if got := w.verify(true).Problems; len(got) != 1 || got[0].Kind != verify.DatabaseAltered || got[0].EventID != lookup.IDOf(last.id+7) {
+			t.Errorf("an altered record: %+v", got)
+		}
+		set([]byte("spoilt"))
+		public, err := w.PublicKeys(ctx)
+		w.must(err)
+		o := verify.Options{Store: w.store, Keys: map[string]*rsa.PublicKey{}, Bucket: "logs", Known: w.Service}
+		for _, k := range public {
+			o.Keys[k.Fingerprint] = k.Public
+		}
+		if _, err := verify.Run(ctx, o); err == nil || !strings.Contains(err.Error(), "audit_segment") {
+			t.Errorf("a spoilt segment: %v", err)
+		}
+		w.must(db.Update(ctx, func(tx *sqldb.Tx) error {
+			_, err := tx.Exec(ctx, `DELETE FROM audit_segment WHERE id = $1`, last.id)
+			return err
+		}))
+		got := w.verify(true).Problems
+		if len(got) != each || slices.ContainsFunc(got, func(f verify.Finding) bool { return f.Kind != verify.DatabaseRemoved }) {
+			t.Errorf("a removed segment: %+v", got)
 		}
 	})
 }

@@ -22,7 +22,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/berth-registry/berth/internal/domain/event"
 	"github.com/berth-registry/berth/internal/domain/event/rule"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/clock"
@@ -130,11 +129,17 @@ func New(c Config) *Service {
 	}
 }
 
-// Subscribe is a subscriber of the outbox: an event that this node has recorded is routed
-// at once, not with the next look at the tables.
-func (s *Service) Subscribe(_ context.Context, tx *sqldb.Tx, _ event.Event) error {
+// WantedTx says whether rules of the registry are in force, for the outbox: without
+// any there is nothing to route. Where there are some, the event that is recorded in
+// the transaction is routed at once. A rule that is put at the same time may come too
+// late for it.
+func (s *Service) WantedTx(ctx context.Context, tx *sqldb.Tx, reg name.Registry) (bool, error) {
+	routes, err := s.Rules.RoutesTx(ctx, tx, reg.Account, reg.Region)
+	if err != nil || len(routes) == 0 {
+		return false, err
+	}
 	tx.AfterCommit(s.Wake)
-	return nil
+	return true, nil
 }
 
 // Wake has Run look at the outbox at once.

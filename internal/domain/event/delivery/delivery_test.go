@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
-	"github.com/berth-registry/berth/internal/domain/event"
 	"github.com/berth-registry/berth/internal/domain/event/delivery"
 	"github.com/berth-registry/berth/internal/domain/event/rule"
 	"github.com/berth-registry/berth/internal/domain/event/transform"
@@ -441,18 +440,47 @@ func TestAlone(t *testing.T) {
 }
 
 // An event that this node records is routed without a look at the tables that is due.
-func TestSubscribe(t *testing.T) {
+func TestWantedEventsAreRoutedAtOnce(t *testing.T) {
 	db := sqldbtest.SQLite(t)
 	w := start(t, db, clock.System{})
 	rarely := quick
 	rarely.Poll = 10 * patience
 	s := w.node(db, rarely)
-	w.outbox = event.NewOutbox(s.Subscribe)
+	w.outbox.WantedBy(s.WantedTx)
 	w.run(s)
 	for i := range 5 {
 		w.push("a", strconv.Itoa(i))
 	}
 	w.until("they are sent", func() bool { return w.tags(hook, "a") == "0 1 2 3 4" })
+}
+
+// Without a rule that is in force and has targets an event is routed as it is recorded;
+// a rule gets what comes after it.
+func TestUnwantedEventsAreNotForTheRouter(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		w := start(t, db, clock.System{})
+		s := w.node(db, quick)
+		w.outbox.WantedBy(s.WantedTx)
+		if err := w.rules.SetState(t.Context(), home, "all", rule.Disabled); err != nil {
+			t.Fatal(err)
+		}
+		w.push("a", "before")
+		if n := w.count(`SELECT count(*) FROM event WHERE NOT routed`); n != 0 {
+			t.Errorf("%d events wait for the router", n)
+		}
+		if err := w.rules.SetState(t.Context(), home, "all", rule.Enabled); err != nil {
+			t.Fatal(err)
+		}
+		w.push("a", "after")
+		if n, all := w.count(`SELECT count(*) FROM event WHERE NOT routed`), w.count(`SELECT count(*) FROM event`); n != 1 || all != 2 {
+			t.Errorf("%d of %d events wait for the router", n, all)
+		}
+		w.run(s)
+		w.idle(s)
+		if tags := w.tags(hook, "a"); tags != "after" {
+			t.Errorf("sent: %s", tags)
+		}
+	})
 }
 
 // A target that says how long it wants to be left alone is.

@@ -3,9 +3,8 @@ package manifest
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -35,38 +34,27 @@ func checkDocument(body []byte) error {
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return syntaxError()
 	}
-	w := walker{dec: json.NewDecoder(bytes.NewReader(body))}
-	w.dec.UseNumber()
-	first, err := w.dec.Token()
-	if err != nil || first != json.Delim('{') {
+	w := walker{scanner: scanner{b: body}}
+	if w.next() != '{' {
 		return syntaxError()
 	}
-	if err := w.object(1); err != nil {
-		return err
-	}
-	if _, err := w.dec.Token(); !errors.Is(err, io.EOF) {
-		return syntaxError()
-	}
-	return nil
+	return w.value(0)
 }
 
 // walker goes once through a document that is known to be valid JSON.
 type walker struct {
-	dec     *json.Decoder
+	scanner
 	members int
 }
 
 func (w *walker) value(depth int) error {
-	t, err := w.dec.Token()
-	if err != nil {
-		return syntaxError()
-	}
-	switch t {
-	case json.Delim('{'):
+	switch w.next() {
+	case '{':
 		return w.object(depth + 1)
-	case json.Delim('['):
+	case '[':
 		return w.list(depth + 1)
 	}
+	w.skip()
 	return nil
 }
 
@@ -74,47 +62,63 @@ func (w *walker) object(depth int) error {
 	if depth > maxDepth {
 		return invalid("the manifest is nested more than %d levels deep", maxDepth)
 	}
-	seen := map[string]struct{}{}
-	for w.dec.More() {
-		t, err := w.dec.Token()
-		key, ok := t.(string)
-		if err != nil || !ok {
-			return syntaxError()
-		}
-		if _, twice := seen[key]; twice {
+	var seen keys
+	return w.each('}', func() error {
+		key := w.key()
+		if seen.has(key) {
 			return invalid("the member %s stands twice in one object", quote(key))
 		}
-		seen[key] = struct{}{}
-		if w.members++; w.members > maxMembers {
-			return invalid("the manifest has more than %d members", maxMembers)
-		}
-		if err := w.value(depth); err != nil {
+		if err := w.count(); err != nil {
 			return err
 		}
-	}
-	return w.end()
+		return w.value(depth)
+	})
 }
 
 func (w *walker) list(depth int) error {
 	if depth > maxDepth {
 		return invalid("the manifest is nested more than %d levels deep", maxDepth)
 	}
-	for w.dec.More() {
-		if w.members++; w.members > maxMembers {
-			return invalid("the manifest has more than %d members", maxMembers)
-		}
-		if err := w.value(depth); err != nil {
+	return w.each(']', func() error {
+		if err := w.count(); err != nil {
 			return err
 		}
-	}
-	return w.end()
+		return w.value(depth)
+	})
 }
 
-func (w *walker) end() error {
-	if _, err := w.dec.Token(); err != nil {
-		return syntaxError()
+func (w *walker) count() error {
+	if w.members++; w.members > maxMembers {
+		return invalid("the manifest has more than %d members", maxMembers)
 	}
 	return nil
+}
+
+// keys are the names of an object's members so far. Most objects have few.
+type keys struct {
+	few  [8]string
+	n    int
+	rest map[string]struct{}
+}
+
+// has says whether a name was there before, and puts it there.
+func (k *keys) has(key string) bool {
+	if slices.Contains(k.few[:k.n], key) {
+		return true
+	}
+	if k.n < len(k.few) {
+		k.few[k.n] = key
+		k.n++
+		return false
+	}
+	if _, ok := k.rest[key]; ok {
+		return true
+	}
+	if k.rest == nil {
+		k.rest = map[string]struct{}{}
+	}
+	k.rest[key] = struct{}{}
+	return false
 }
 
 // object is one JSON object. Its members are looked up by their exact names:
@@ -125,13 +129,20 @@ type object struct {
 	members map[string]json.RawMessage
 }
 
-// readObject reads an object that belongs at the place. A member that differs
-// from a known name in case only is refused, for the reason above.
+// readObject reads an object that belongs at the place, in a document that
+// checkDocument has passed. A member that differs from a known name in case only
+// is refused, for the reason above.
 func readObject(at string, raw []byte, known ...string) (object, error) {
-	o := object{at: at}
-	if err := json.Unmarshal(raw, &o.members); err != nil || o.members == nil {
+	w := scanner{b: raw}
+	if w.next() != '{' {
 		return object{}, invalid("%s is not a JSON object", at)
 	}
+	o := object{at: at, members: map[string]json.RawMessage{}}
+	_ = w.each('}', func() error { // the function has no error
+		key := w.key()
+		o.members[key] = w.skip()
+		return nil
+	})
 	for key := range o.members {
 		for _, k := range known {
 			if key != k && strings.EqualFold(key, k) {
@@ -153,8 +164,8 @@ func (o object) text(name string) (string, error) {
 	if !o.has(name) {
 		return "", nil
 	}
-	var s string
-	if json.Unmarshal(o.members[name], &s) != nil {
+	s, ok := unquote(o.members[name])
+	if !ok {
 		return "", invalid("%s.%s is not a string", o.at, name)
 	}
 	return s, nil
@@ -177,10 +188,15 @@ func (o object) list(name string) ([]json.RawMessage, error) {
 	if !o.has(name) {
 		return nil, nil
 	}
-	var l []json.RawMessage
-	if json.Unmarshal(o.members[name], &l) != nil {
+	l := []json.RawMessage{}
+	w := scanner{b: o.members[name]}
+	if w.next() != '[' {
 		return nil, invalid("%s.%s is not a list", o.at, name)
 	}
+	_ = w.each(']', func() error { // the function has no error
+		l = append(l, w.skip())
+		return nil
+	})
 	return l, nil
 }
 
@@ -192,11 +208,11 @@ func (o object) texts(name string) ([]string, error) {
 	}
 	var l []string
 	for _, raw := range raws {
-		var s *string
-		if json.Unmarshal(raw, &s) != nil || s == nil {
+		s, ok := unquote(raw)
+		if !ok {
 			return nil, invalid("%s.%s is not a list of strings", o.at, name)
 		}
-		l = append(l, *s)
+		l = append(l, s)
 	}
 	return l, nil
 }
@@ -206,16 +222,22 @@ func (o object) textMap(name string) (map[string]string, error) {
 	if !o.has(name) {
 		return nil, nil
 	}
-	var m map[string]*string
-	if json.Unmarshal(o.members[name], &m) != nil {
+	w := scanner{b: o.members[name]}
+	if w.next() != '{' {
 		return nil, invalid("%s.%s is not an object of strings", o.at, name)
 	}
-	out := make(map[string]string, len(m))
-	for k, v := range m {
-		if v == nil {
-			return nil, invalid("%s.%s is not an object of strings", o.at, name)
+	out := map[string]string{}
+	err := w.each('}', func() error {
+		key := w.key()
+		text, ok := unquote(w.skip())
+		if !ok {
+			return invalid("%s.%s is not an object of strings", o.at, name)
 		}
-		out[k] = *v
+		out[key] = text
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

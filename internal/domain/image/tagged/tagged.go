@@ -71,7 +71,7 @@ const listTags = `SELECT t.tag, t.updated_at, i.digest, i.media_type, i.artifact
 // List returns up to limit tags of a repository, whatever the status of their images, that
 // come after the given one in byte order; "" begins.
 func (r Reader) List(ctx context.Context, repositoryID int64, after name.Tag, limit int) (tags []Tag, err error) {
-	err = r.Durable.View(ctx, func(tx *sqldb.Tx) (err error) {
+	err = r.Durable.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
 		tags, err = sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (t Tag, err error) {
 			var set, pushed int64
 			err = row.Scan(&t.Name, &set, &t.Digest, &t.MediaType, &t.ArtifactType, &t.Size, &pushed)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -18,7 +19,7 @@ const pageSize = 200
 // others; all failures come back joined.
 func (s *Service) Expire(ctx context.Context) (int64, error) {
 	var expired int64
-	var failed error
+	failed := s.forgetAll(ctx)
 	now := s.Clock.Now()
 	last := row{expiresAt: -1}
 	for more := true; more && ctx.Err() == nil; {
@@ -56,6 +57,15 @@ func (s *Service) Expire(ctx context.Context) (int64, error) {
 // Complete that did not come to its end, or of one that did and was not tidied
 // up, whose object Discard leaves to its blob.
 func (s *Service) expire(ctx context.Context, u row, now time.Time) (bool, error) {
+	if s.Alone {
+		// Whoever writes to the upload at the moment is only known here.
+		ses := &session{id: u.id, repository: repository.Repository{ID: u.repositoryID}, done: make(chan struct{}), cancel: func(error) {}}
+		if s.occupy(ses) != nil {
+			return false, nil
+		}
+		defer s.leave(ses)
+		s.memory.take(u.id)
+	}
 	token := uuid.NewString()
 	var n int64
 	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
@@ -75,5 +85,26 @@ func (s *Service) expire(ctx context.Context, u row, now time.Time) (bool, error
 		_, err := tx.Exec(ctx, `DELETE FROM upload WHERE id = $1 AND writer = $2`, u.id, token)
 		return err
 	})
+	if err == nil {
+		s.memory.gone(u.id)
+	}
 	return err == nil, err
+}
+
+// forgetAll deletes the rows of all finished uploads that wait for it.
+func (s *Service) forgetAll(ctx context.Context) error {
+	ids := s.memory.all()
+	if len(ids) == 0 {
+		return nil
+	}
+	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+		for _, id := range ids {
+			if _, err := tx.Exec(ctx, `DELETE FROM upload WHERE id = $1`, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s.memory.deleted(ids, err)
+	return err
 }

@@ -44,17 +44,18 @@ func (in *Received) Suspect() bool {
 // NotFound is the failure for an upload that is over.
 func (in *Received) NotFound() error { return notFound(in.session.repository, in.session.id) }
 
-// Finish closes the row, for ever, and then makes the object durable. Only a
+// Finish closes the upload, for ever, and then makes the object durable. Only a
 // failure to do so opens the row again, at the state that it had before: no
 // later one was ever used. A crash in between costs the client this upload.
 // errs.StorageFull, errs.KeyFailure; errs.Unavailable when the lease was lost,
 // errs.UploadNotFound when the bytes were.
 func (in *Received) Finish(ctx context.Context) (blobstore.Object, error) {
 	s, ses := in.service, in.session
-	if err := s.closeRow(ctx, ses); err != nil {
+	err := s.shut(ctx, ses)
+	if err != nil {
 		return blobstore.Object{}, err
 	}
-	err := in.open(ctx)
+	err = in.open(ctx)
 	if errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt) {
 		return blobstore.Object{}, in.lost(ctx, err)
 	}
@@ -66,10 +67,43 @@ func (in *Received) Finish(ctx context.Context) (blobstore.Object, error) {
 		return obj, nil
 	}
 	in.Drop(ctx)
-	if _, err := s.guarded(ctx, ses, `UPDATE upload SET closed = FALSE WHERE id = $1 AND writer = $2`); err != nil {
+	if err := s.reopen(ctx, ses); err != nil {
 		s.Log.ErrorContext(ctx, "an upload that could not be finished stays closed; its client has to begin anew", "upload", ses.id, "error", err)
 	}
 	return blobstore.Object{}, StoreError(err)
+}
+
+// shut closes the row before the object is finished. A process that is alone only
+// has to remember that: if it dies, the object is either a blob's, and
+// refuseSpent finds that, or finished and nobody's, which no store resumes.
+func (s *Service) shut(ctx context.Context, ses *session) error {
+	if !s.Alone {
+		return s.closeRow(ctx, ses)
+	}
+	s.memory.end(ses.id)
+	ses.unsure = true
+	return nil
+}
+
+// reopen takes shut back.
+func (s *Service) reopen(ctx context.Context, ses *session) error {
+	if s.Alone {
+		s.memory.gone(ses.id)
+		return nil
+	}
+	_, err := s.guarded(ctx, ses, `UPDATE upload SET closed = FALSE WHERE id = $1 AND writer = $2`)
+	return err
+}
+
+// Leave keeps everybody away from an upload whose object is finished and may have
+// become a blob's, until it expires.
+func (in *Received) Leave(ctx context.Context) {
+	if !in.service.Alone {
+		return // its row is closed
+	}
+	if err := in.service.closeRow(ctx, in.session); err != nil {
+		in.service.Log.WarnContext(ctx, "the row of an upload whose fate is not known was not closed", "upload", in.session.id, "error", err)
+	}
 }
 
 // Destroy ends the upload and removes its object, for a request that has failed
@@ -81,9 +115,13 @@ func (in *Received) Destroy(ctx context.Context) {
 	}
 }
 
-// Forget removes the row of an upload whose object has become a blob's. If that
-// fails, expiry does it.
+// Forget removes the row of an upload whose object has become a blob's, at once or
+// with others. If that fails, expiry does it.
 func (in *Received) Forget(ctx context.Context) {
+	if in.service.Alone {
+		in.service.memory.finish(in.session.id)
+		return
+	}
 	if err := in.service.forget(ctx, in.session); err != nil {
 		in.service.Log.WarnContext(ctx, "the row of a finished upload was not removed and is left to expiry", "upload", in.session.id, "error", err)
 	}

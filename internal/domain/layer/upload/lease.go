@@ -45,10 +45,10 @@ var (
 )
 
 // session is one request's hold on an upload: its place in this process's
-// queue and the lease in the row.
+// queue and the lease in the row, which a process that is alone does without.
 type session struct {
 	id         string
-	token      string
+	token      string // "" without a lease
 	repository repository.Repository
 	row        row // as the database has it
 
@@ -57,8 +57,11 @@ type session struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when the next request may go on
 
-	leased bool
-	beats  sync.WaitGroup
+	leased    bool
+	stopBeats func()
+	// recalled: the row is to be remembered in the end, unless unsure: it may not
+	// be what the database has, or is of no use any more.
+	recalled, unsure bool
 
 	mu    sync.Mutex
 	until time.Time
@@ -69,6 +72,9 @@ type session struct {
 // the others go by, and the monotonic one, which nobody sets, have to agree: the
 // one runs on while a machine sleeps, the other cannot be turned back.
 func (ses *session) lost(now time.Time) bool {
+	if ses.token == "" {
+		return false
+	}
 	ses.mu.Lock()
 	defer ses.mu.Unlock()
 	return !now.Before(ses.until) || now.UnixMicro() >= ses.until.UnixMicro()
@@ -90,7 +96,10 @@ func busy(id string) error {
 // the given one, and when the session is told to stop; the caller releases the
 // session.
 func (s *Service) acquire(ctx context.Context, r repository.Repository, id string) (context.Context, *session, error) {
-	ses := &session{id: id, token: uuid.NewString(), repository: r, done: make(chan struct{})}
+	ses := &session{id: id, repository: r, done: make(chan struct{}), stopBeats: func() {}}
+	if !s.Alone {
+		ses.token = uuid.NewString()
+	}
 	ctx, ses.cancel = context.WithCancelCause(ctx)
 	limit := time.NewTimer(s.Timing.Wait)
 	defer limit.Stop()
@@ -98,10 +107,13 @@ func (s *Service) acquire(ctx context.Context, r repository.Repository, id strin
 		ses.cancel(errReleased)
 		return nil, nil, err
 	}
-	err := s.takeLease(ctx, ses, limit.C)
-	if err == nil {
-		beats := context.WithoutCancel(ctx) // only release ends them, not the client
-		ses.beats.Go(func() { s.beat(beats, ses) })
+	ask, err := true, error(nil)
+	if s.Alone {
+		ask, err = s.recall(ctx, ses)
+	} else if err = s.takeLease(ctx, ses, limit.C); err == nil {
+		ses.stopBeats = s.startBeats(context.WithoutCancel(ctx), ses) // only release ends them, not the client
+	}
+	if err == nil && ask {
 		err = s.refuseSpent(ctx, ses)
 	}
 	if err != nil {
@@ -115,12 +127,7 @@ func (s *Service) acquire(ctx context.Context, r repository.Repository, id strin
 // tells the one that is to stop.
 func (s *Service) enter(ctx context.Context, ses *session, limit <-chan time.Time) error {
 	for {
-		s.mu.Lock()
-		old := s.active[ses.id]
-		if old == nil {
-			s.active[ses.id] = ses
-		}
-		s.mu.Unlock()
+		old := s.occupy(ses)
 		if old == nil {
 			return nil
 		}
@@ -136,6 +143,16 @@ func (s *Service) enter(ctx context.Context, ses *session, limit <-chan time.Tim
 			return stopped(ses, context.Cause(ctx))
 		}
 	}
+}
+
+// occupy takes the upload's place in this process, or says who has it.
+func (s *Service) occupy(ses *session) (old *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old = s.active[ses.id]; old == nil {
+		s.active[ses.id] = ses
+	}
+	return old
 }
 
 // takeLease writes the session's token into the row once no other is there
@@ -221,17 +238,28 @@ func (s *Service) refuseSpent(ctx context.Context, ses *session) error {
 	return notFound(ses.repository, ses.id)
 }
 
+// startBeats has the lease renewed until the session is released; stop waits for a
+// renewal that is under way then. A request that is over before the first one is
+// due needs no goroutine for it.
+func (s *Service) startBeats(ctx context.Context, ses *session) (stop func()) {
+	over := make(chan struct{})
+	first := time.AfterFunc(s.Timing.Beat, func() {
+		defer close(over)
+		s.beat(ctx, ses)
+	})
+	return func() {
+		if !first.Stop() {
+			<-over
+		}
+	}
+}
+
 // beat renews the lease until the session is released, and tells the session
 // to stop when it is lost or another request waits for it.
 func (s *Service) beat(ctx context.Context, ses *session) {
 	tick := time.NewTicker(s.Timing.Beat)
 	defer tick.Stop()
 	for {
-		select {
-		case <-ses.done:
-			return
-		case <-tick.C:
-		}
 		now := s.Clock.Now()
 		until := now.Add(s.Timing.Lease)
 		var wanted, lost bool
@@ -259,6 +287,11 @@ func (s *Service) beat(ctx context.Context, ses *session) {
 				ses.cancel(errSuperseded)
 			}
 		}
+		select {
+		case <-ses.done:
+			return
+		case <-tick.C:
+		}
 	}
 }
 
@@ -278,13 +311,21 @@ func (s *Service) release(ctx context.Context, ses *session) {
 		}
 		ses.leased = false
 	}
+	if ses.recalled && !ses.unsure {
+		s.memory.keep(ses.row)
+	}
+	s.leave(ses)
+	ses.stopBeats()
+}
+
+// leave lets the next request of this process go on.
+func (s *Service) leave(ses *session) {
 	s.mu.Lock()
 	if s.active[ses.id] == ses {
 		delete(s.active, ses.id)
 	}
 	s.mu.Unlock()
 	close(ses.done)
-	ses.beats.Wait()
 }
 
 // stopped is the failure of a request that was told to stop.

@@ -17,22 +17,12 @@ import (
 )
 
 const (
-	// bufferSize is the size of the pieces that bytes are read, hashed and
-	// stored in. A request in flight has two: one being filled, one being
-	// written. That, and what the store's Writer holds, is all the memory that
-	// an upload takes, whatever its size.
-	bufferSize = 256 << 10
 	// keepLimit bounds the keeping of what a request brought, which goes on
 	// after its client has gone.
 	keepLimit = time.Minute
 	// dropLimit bounds the removal of what a failed request brought, for which its
 	// client waits: a store that has just failed may well fail at that too.
 	dropLimit = 5 * time.Second
-	// lastPieces is how long a request that was told to stop takes what its
-	// client has still sent.
-	lastPieces = 100 * time.Millisecond
-	// maxEmptyReads is how many reads in a row may bring nothing.
-	maxEmptyReads = 100
 )
 
 // errTooLong: the body brings more than it may.
@@ -59,7 +49,7 @@ type Received struct {
 // Receive is the gate: every byte of every layer comes through here. It gets
 // hold of the upload (a request that has it is stopped first), checks the
 // chunk's place, and takes the body, if it is not nil, in pieces of bounded
-// size: limit, store, hash. The caller goes on with what it returns, and
+// size: limit, hash, store. The caller goes on with what it returns, and
 // releases it.
 //
 // When the body breaks off, the bytes that came are kept (a Part excepted) and
@@ -114,7 +104,7 @@ func (in *Received) receive(ctx context.Context, c Chunk, body io.Reader) (err e
 		if c.First >= 0 {
 			limit = min(limit, c.Last-c.First+1)
 		}
-		err = s.drain(ctx, body, limit, func(p []byte) error { return in.take(ctx, p) })
+		err = in.drain(ctx, body, limit)
 	}
 	switch {
 	case errors.Is(err, errTooLong) && c.First < 0:
@@ -130,8 +120,8 @@ func (in *Received) receive(ctx context.Context, c Chunk, body io.Reader) (err e
 	return in.failed(ctx, c, err)
 }
 
-// take puts one piece through store and hash.
-func (in *Received) take(ctx context.Context, p []byte) error {
+// put stores one piece, which the hash has had.
+func (in *Received) put(ctx context.Context, p []byte) error {
 	if in.session.lost(in.service.Clock.Now()) {
 		return errLeaseLost
 	}
@@ -141,7 +131,6 @@ func (in *Received) take(ctx context.Context, p []byte) error {
 	if _, err := in.writer.Write(p); err != nil {
 		return err
 	}
-	in.hash.Write(p)
 	in.n += int64(len(p))
 	return nil
 }
@@ -249,6 +238,7 @@ func (in *Received) keep(ctx context.Context, cut bool) error {
 		state = $8, hashes = $9, process = $10, mixed = $11, expires_at = $12, writer = '', writer_until = 0
 		WHERE id = $1 AND writer = $2 AND NOT closed`,
 		u.received, u.parts, u.lastPart, u.partCut, u.smallPart, u.state, u.hashes, u.process, u.mixed, u.expiresAt)
+	ses.unsure = !ok
 	if err != nil {
 		return err
 	}
@@ -306,91 +296,4 @@ func badRange(ses *session, c Chunk, reason string) error {
 
 func (in *Received) tooLarge() error {
 	return errs.New(errs.LayerTooLarge, "The layer of the upload with id '%s' is larger than the maximum allowed size which is '%d' bytes", in.session.id, in.limits.MaxLayerBytes)
-}
-
-// piece is a buffer on its way from the body to the store.
-type piece struct {
-	buffer *[bufferSize]byte
-	n      int
-	err    error // io.EOF at the end
-}
-
-// drain reads the body to its end and hands it to sink in pieces. A second
-// goroutine reads, so that reading and storing overlap and so that a session
-// that is told to stop does so although the client is silent: the reader is
-// then left behind and ends with the body's Read, at the latest when the
-// server gives up the connection. More than limit bytes are errTooLong, and
-// none of those beyond it reach the sink.
-func (s *Service) drain(ctx context.Context, body io.Reader, limit int64, sink func([]byte) error) error {
-	pieces := make(chan piece)
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		for {
-			p := piece{buffer: s.buffers.Get().(*[bufferSize]byte)}
-			p.n, p.err = fill(body, p.buffer[:])
-			select {
-			case pieces <- p:
-			case <-stop:
-				s.buffers.Put(p.buffer)
-				return
-			}
-			if p.err != nil {
-				return
-			}
-		}
-	}()
-	done := ctx.Done()
-	var patience <-chan time.Time
-	for {
-		select {
-		case p := <-pieces:
-			err := s.pass(p, &limit, sink)
-			s.buffers.Put(p.buffer)
-			switch {
-			case err != nil:
-				return err
-			case p.err == io.EOF:
-				return nil
-			case p.err != nil:
-				return &readError{cause: p.err}
-			}
-		case <-done:
-			// What the client sent before it went is mostly on its way.
-			done, patience = nil, time.After(lastPieces)
-		case <-patience:
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// pass hands one piece on, within the limit that it counts down.
-func (s *Service) pass(p piece, limit *int64, sink func([]byte) error) error {
-	if int64(p.n) > *limit {
-		return errTooLong
-	}
-	*limit -= int64(p.n)
-	if p.n == 0 {
-		return nil
-	}
-	return sink(p.buffer[:p.n])
-}
-
-// fill reads until p is full or the body ends. Unlike io.ReadFull it tells a
-// body that ended from one that was cut off.
-func fill(body io.Reader, p []byte) (int, error) {
-	n, empty := 0, 0
-	for n < len(p) {
-		k, err := body.Read(p[n:])
-		n += k
-		if err != nil {
-			return n, err
-		}
-		if k > 0 {
-			empty = 0
-		} else if empty++; empty == maxEmptyReads {
-			return n, io.ErrNoProgress
-		}
-	}
-	return n, nil
 }

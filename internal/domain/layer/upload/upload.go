@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -74,6 +75,9 @@ type Config struct {
 	// DurableSuspend says that what the stores' Suspend returned for survives a
 	// power cut (object storage).
 	DurableSuspend bool
+	// Alone says that no other Service uses DB: who writes to an upload is then
+	// known in memory, and rows need no lease.
+	Alone bool
 	// Timing is how writers take turns; zero is DefaultTiming.
 	Timing Timing
 }
@@ -85,6 +89,10 @@ type Service struct {
 	// process is this process's name in the rows.
 	process string
 	buffers sync.Pool // of *[bufferSize]byte
+	// piped counts the bodies that are stored beside their reading.
+	piped atomic.Int32
+
+	memory *memory // used if Alone
 
 	mu     sync.Mutex
 	active map[string]*session // by upload id: who writes in this process
@@ -95,7 +103,7 @@ func New(c Config) *Service {
 	if c.Timing == (Timing{}) {
 		c.Timing = DefaultTiming()
 	}
-	s := &Service{Config: c, process: uuid.NewString(), active: map[string]*session{}}
+	s := &Service{Config: c, process: uuid.NewString(), memory: newMemory(), active: map[string]*session{}}
 	s.buffers.New = func() any { return new([bufferSize]byte) }
 	return s
 }
@@ -115,7 +123,7 @@ type row struct {
 	smallPart    bool
 	state        []byte // blobstore.State, empty before the first byte
 	hashes       []byte // the marshalled sha256, empty before the first byte
-	process      string // that the bytes came in through
+	process      string // that the bytes came in through, or that started the upload
 	mixed        bool   // more than one process had a part in it
 	writer       string
 	writerUntil  int64
@@ -171,16 +179,24 @@ func (s *Service) Start(ctx context.Context, r repository.Repository) (Upload, e
 	now := s.Clock.Now()
 	u := row{
 		id: uuid.NewString(), repositoryID: r.ID, region: r.Registry.Region, objectKey: NewObjectKey(r.Registry),
-		startedAt: now.UnixMicro(), expiresAt: now.Add(s.Life).UnixMicro(),
+		process: s.process, startedAt: now.UnixMicro(), expiresAt: now.Add(s.Life).UnixMicro(),
 	}
+	finished := s.memory.due()
 	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
 		_, err := tx.Exec(ctx, `INSERT INTO upload (`+columns+`, wanted)
-			VALUES ($1, $2, $3, $4, FALSE, 0, 0, 0, 0, FALSE, FALSE, $5, $5, '', FALSE, '', 0, $6, $7, FALSE)`,
-			u.id, u.repositoryID, string(u.region), u.objectKey, []byte{}, u.startedAt, u.expiresAt)
-		return err
+			VALUES ($1, $2, $3, $4, FALSE, 0, 0, 0, 0, FALSE, FALSE, $5, $5, $6, FALSE, '', 0, $7, $8, FALSE)`,
+			u.id, u.repositoryID, string(u.region), u.objectKey, []byte{}, u.process, u.startedAt, u.expiresAt)
+		if err != nil {
+			return err
+		}
+		return deleteTogether(ctx, tx, finished)
 	})
+	s.memory.deleted(finished, err)
 	if err != nil {
 		return Upload{}, StoreError(err)
+	}
+	if s.Alone {
+		s.memory.keep(u)
 	}
 	return u.public(), nil
 }
@@ -196,16 +212,21 @@ func NewObjectKey(reg name.Registry) string {
 // are not counted, since only its end makes them resumable.
 // errs.UploadNotFound.
 func (s *Service) Status(ctx context.Context, r repository.Repository, id string) (Upload, error) {
-	var u row
-	err := s.DB.View(ctx, func(tx *sqldb.Tx) error {
-		var err error
-		u, err = find(ctx, tx, r, id)
-		return err
-	})
+	u, err := s.look(ctx, r, id)
 	if err != nil {
 		return Upload{}, err
 	}
-	if u.closed || u.expiresAt <= s.Clock.Now().UnixMicro() {
+	gone := u.closed || u.expiresAt <= s.Clock.Now().UnixMicro()
+	if s.Alone && !gone {
+		// A finished upload's row stays open.
+		if gone = s.memory.over(id); !gone && u.process != s.process {
+			gone, err = s.Objects.Spent(ctx, u.region, u.objectKey)
+		}
+	}
+	switch {
+	case err != nil:
+		return Upload{}, err
+	case gone:
 		return Upload{}, notFound(r, id)
 	}
 	return u.public(), nil
@@ -259,6 +280,7 @@ func (s *Service) destroy(ctx context.Context, ses *session) error {
 
 // closeRow keeps every later writer away from the object.
 func (s *Service) closeRow(ctx context.Context, ses *session) error {
+	ses.unsure = true
 	ok, err := s.guarded(ctx, ses, `UPDATE upload SET closed = TRUE, expires_at = $3 WHERE id = $1 AND writer = $2`,
 		s.Clock.Now().Add(s.Life).UnixMicro())
 	if err == nil && !ok {
@@ -272,6 +294,7 @@ func (s *Service) forget(ctx context.Context, ses *session) error {
 	_, err := s.guarded(ctx, ses, `DELETE FROM upload WHERE id = $1 AND writer = $2`)
 	if err == nil {
 		ses.leased = false
+		s.memory.gone(ses.id)
 	}
 	return err
 }

@@ -17,12 +17,19 @@ func Stored(ctx context.Context, tx *sqldb.Tx, reg name.Registry) (Configuration
 	var c Configuration
 	var text string
 	err := tx.QueryRow(ctx, `SELECT scan_type, rules FROM scan_config WHERE account_id = $1 AND region = $2`, string(reg.Account), string(reg.Region)).Scan(&c.Type, &text)
-	if errors.Is(err, sqldb.ErrNoRows) {
-		return Default(), nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, sqldb.ErrNoRows) {
 		return Configuration{}, err
 	}
+	return Read(reg, c.Type, text)
+}
+
+// Read reads the columns scan_type and rules of a registry's row in scan_config; ""
+// for both, where it has none, is Default.
+func Read(reg name.Registry, kind ScanType, text string) (Configuration, error) {
+	if kind == "" {
+		return Default(), nil
+	}
+	c := Configuration{Type: kind}
 	if err := json.Unmarshal([]byte(text), &c.Rules); err != nil {
 		return Configuration{}, fmt.Errorf("the scanning configuration of the registry %s cannot be read: %w", reg, err)
 	}

@@ -27,7 +27,10 @@ type reader struct {
 	err     error
 }
 
-var _ io.WriterTo = (*reader)(nil)
+var (
+	_ io.WriterTo        = (*reader)(nil)
+	_ blobstore.Beginner = (*reader)(nil)
+)
 
 func newReader(ctx context.Context, s *Store, o blobstore.Object, at, end int64) *reader {
 	return &reader{
@@ -119,6 +122,14 @@ func (r *reader) piece() ([]byte, error) {
 		}
 	}
 	return r.chunk[r.at-r.start : min(r.filled, r.end-r.start)], nil
+}
+
+// Begin implements blobstore.Beginner: it has the first chunk in memory.
+func (r *reader) Begin() error {
+	if _, err := r.piece(); err != io.EOF {
+		return err
+	}
+	return nil
 }
 
 func (r *reader) Read(p []byte) (int, error) {

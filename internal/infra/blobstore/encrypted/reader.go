@@ -8,7 +8,7 @@ import (
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 )
 
-// reader opens the segments of a span, several for each read of the inner
+// reader opens the segments of a span, a run of them for each read of the inner
 // store. It borrows memory when bytes are first asked for.
 type reader struct {
 	buffers *buffers
@@ -21,18 +21,19 @@ type reader struct {
 	skip              int   // bytes of the next segment in front of the part
 	left              int64 // plaintext of the part that is not opened yet
 
-	run    *[runSize]byte
+	run    *run
 	sealed []byte // in run: not opened yet
-
-	segment *[segmentSize]byte
-	plain   []byte // in segment: opened and not handed out yet
+	plain  []byte // in run: opened and not handed out yet
 
 	err error // the failure that ended reading
 	// damaged is called when bytes do not authenticate.
 	damaged func()
 }
 
-var _ io.WriterTo = (*reader)(nil)
+var (
+	_ io.WriterTo        = (*reader)(nil)
+	_ blobstore.Beginner = (*reader)(nil)
+)
 
 func newReader(b *buffers, key string, inner io.ReadCloser, s *sealer, part span, damaged func()) *reader {
 	return &reader{
@@ -41,6 +42,25 @@ func newReader(b *buffers, key string, inner io.ReadCloser, s *sealer, part span
 		sealedLeft: part.sealedLength, skip: part.skip, left: part.length,
 		damaged: damaged,
 	}
+}
+
+// Begin implements blobstore.Beginner: it opens the first run.
+func (r *reader) Begin() error {
+	if len(r.plain) > 0 {
+		return nil
+	}
+	err := r.more()
+	switch {
+	case err == io.EOF:
+		return nil
+	case err != nil:
+		return err
+	}
+	r.openRun()
+	if len(r.plain) > 0 {
+		return nil // what is damaged lies behind the first bytes
+	}
+	return r.err
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -56,9 +76,7 @@ func (r *reader) Read(p []byte) (int, error) {
 			plain, err := r.open(p[:0])
 			return len(plain), err
 		}
-		if err := r.openOwn(); err != nil {
-			return 0, err
-		}
+		r.openRun()
 	}
 	n := copy(p, r.plain)
 	r.plain = r.plain[n:]
@@ -84,31 +102,25 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 		default:
 			return total, err
 		}
-		if err := r.openOwn(); err != nil {
-			return total, err
-		}
+		r.openRun()
 	}
 }
 
 // more sees to it that there is a sealed segment to open; io.EOF when there
-// are no more.
+// are no more. All that was opened has to be handed out.
 func (r *reader) more() error {
 	switch {
 	case r.err != nil:
 		return r.err
-	case r.index == r.end:
-		return io.EOF
 	case len(r.sealed) > 0:
 		return nil
+	case r.index == r.end:
+		return io.EOF
 	}
-	if r.run == nil {
-		r.run = r.buffers.run()
-	}
-	size := int64(runSegments * sealedSegment)
-	if r.sealedLeft <= runSize {
-		size = r.sealedLeft
-	}
-	sealed := r.run[:size]
+	// Another one each time: memory for long runs may have become free, or scarce.
+	r.giveBack()
+	r.run = r.buffers.borrow(r.sealedLeft)
+	sealed := r.run.room(r.sealedLeft)
 	if _, err := io.ReadFull(r.inner, sealed); err != nil {
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			err = fmt.Errorf("%w: read %q: segment %d is cut off", blobstore.ErrCorrupt, r.key, r.index)
@@ -116,20 +128,30 @@ func (r *reader) more() error {
 		r.err = err
 		return err
 	}
-	r.sealedLeft -= size
+	r.sealedLeft -= int64(len(sealed))
 	r.sealed = sealed
 	return nil
 }
 
-// openOwn opens the next segment into the reader's own memory and leaves what
-// lies in the part to be handed out.
-func (r *reader) openOwn() error {
-	if r.segment == nil {
-		r.segment = r.buffers.segment()
+// openRun opens what is sealed in the run, to be handed out. A segment that does
+// not open ends it: those before it are good.
+func (r *reader) openRun() {
+	opened := r.run.bytes[:0]
+	skip := r.skip
+	for len(r.sealed) > 0 && r.err == nil {
+		at := len(opened)
+		plain, err := r.open(r.run.place(at))
+		if err != nil {
+			break
+		}
+		if at == 0 {
+			opened = opened[:skip]
+		}
+		opened = opened[:len(opened)+len(plain)]
 	}
-	plain, err := r.open(r.segment[:0])
-	r.plain = plain
-	return err
+	if len(opened) > 0 {
+		r.plain = opened[skip:]
+	}
 }
 
 // open opens the next segment into dst, which has room for a full one, and
@@ -171,15 +193,17 @@ func (r *reader) openNext(dst []byte) ([]byte, error) {
 
 // Close gives the reader's memory back; nothing can be read after it.
 func (r *reader) Close() error {
-	if r.run != nil {
-		r.buffers.runs.Put(r.run)
-	}
-	if r.segment != nil {
-		r.buffers.segments.Put(r.segment)
-	}
-	r.run, r.segment, r.sealed, r.plain = nil, nil, nil, nil
+	r.giveBack()
 	r.err = errClosed
 	return r.inner.Close()
+}
+
+// giveBack ends the use of the run.
+func (r *reader) giveBack() {
+	if r.run != nil {
+		r.buffers.giveBack(r.run)
+	}
+	r.run, r.sealed, r.plain = nil, nil, nil
 }
 
 var errClosed = errors.New("blobstore: the reader is closed")

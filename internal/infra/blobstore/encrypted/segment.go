@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 )
@@ -17,8 +18,8 @@ const (
 	overhead      = 12 + 16 // nonce and tag
 	sealedSegment = segmentSize + overhead
 
-	// runSegments is how many segments are sealed before one write and read
-	// before they are opened. More do not make it faster.
+	// runSegments is how many segments are sealed before one write. More do not
+	// make it faster.
 	runSegments = 4
 
 	// maxSize keeps sizes of sealed objects far from overflow.
@@ -75,7 +76,8 @@ func (s *sealer) seal(dst, plain []byte, k kind, index int64) []byte {
 	return s.aead.Seal(dst, nil, plain, s.associate(k, index))
 }
 
-// open appends the plaintext of sealed to dst. The two must not overlap.
+// open appends the plaintext of sealed to dst. The two must not overlap, unless
+// they begin at the same byte.
 func (s *sealer) open(dst, sealed []byte, k kind, index int64) ([]byte, error) {
 	plain, err := s.aead.Open(dst, nil, sealed, s.associate(k, index))
 	if err != nil {
@@ -137,16 +139,19 @@ func locate(size, offset, length int64) span {
 type buffers struct {
 	segments sync.Pool // *[segmentSize]byte
 	runs     sync.Pool // *[runSize]byte
+
+	longRuns, shortRuns sync.Pool    // *run
+	long                atomic.Int64 // long ones that are lent
 }
 
-// runSize has room for a last, empty segment behind the full ones, so that it
-// is opened together with the segment before it.
-const runSize = runSegments*sealedSegment + overhead
+const runSize = runSegments * sealedSegment
 
 func newBuffers() *buffers {
 	return &buffers{
-		segments: sync.Pool{New: func() any { return new([segmentSize]byte) }},
-		runs:     sync.Pool{New: func() any { return new([runSize]byte) }},
+		segments:  sync.Pool{New: func() any { return new([segmentSize]byte) }},
+		runs:      sync.Pool{New: func() any { return new([runSize]byte) }},
+		longRuns:  sync.Pool{New: newLongRun},
+		shortRuns: sync.Pool{New: newShortRun},
 	}
 }
 

@@ -38,9 +38,8 @@ func (w *writer) Write(p []byte) (int, error) {
 		w.keep(p)
 		return size, nil
 	}
-	buffer := w.buffers.run()
-	defer w.buffers.runs.Put(buffer)
-	run := buffer[:0]
+	run, giveBack := w.run()
+	defer func() { giveBack() }()
 	if w.tailSize > 0 {
 		n := copy(w.tail[w.tailSize:], p)
 		p = p[n:]
@@ -52,7 +51,8 @@ func (w *writer) Write(p []byte) (int, error) {
 			if err := w.flush(run); err != nil {
 				return 0, err
 			}
-			run = run[:0]
+			giveBack()
+			run, giveBack = w.run()
 		}
 		run = w.seal(run, p[:segmentSize])
 		p = p[segmentSize:]
@@ -62,6 +62,15 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	w.keep(p)
 	return size, nil
+}
+
+// run is memory for a run of segments: the inner writer's own, if it lends some.
+func (w *writer) run() (run []byte, giveBack func()) {
+	if lent := blobstore.Lend(w.inner, runSize); lent != nil {
+		return lent[:0], func() {}
+	}
+	buffer := w.buffers.run()
+	return buffer[:0], func() { w.buffers.runs.Put(buffer) }
 }
 
 // keep puts p, which leaves the tail less than full, behind the tail.
@@ -133,10 +142,8 @@ func (w *writer) Commit(ctx context.Context) (blobstore.Object, error) {
 		return blobstore.Object{}, err
 	}
 	defer w.release()
-	buffer := w.buffers.run()
-	defer w.buffers.runs.Put(buffer)
-	size := w.Offset()
-	if err := w.flush(w.sealer.seal(buffer[:0], w.tailBytes(), kindLast, w.segments)); err != nil {
+	size, last := w.Offset(), make([]byte, 0, w.tailSize+overhead)
+	if err := w.flush(w.sealer.seal(last, w.tailBytes(), kindLast, w.segments)); err != nil {
 		return blobstore.Object{}, errors.Join(err, w.inner.Close())
 	}
 	o, err := w.inner.Commit(ctx)

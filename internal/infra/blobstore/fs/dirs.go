@@ -143,7 +143,7 @@ func (s *Store) syncPath(path string) error {
 	if path == "" {
 		path = "."
 	}
-	f, err := s.root.Open(filepath.FromSlash(path))
+	f, err := s.open(path, os.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}

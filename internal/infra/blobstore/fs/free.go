@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"errors"
 	"fmt"
 	"syscall"
 )
@@ -9,13 +8,8 @@ import (
 // Free is how many bytes the file system below the store has left for
 // unprivileged users.
 func (s *Store) Free() (free uint64, err error) {
-	dir, err := s.root.Open(".")
-	if err != nil {
-		return 0, fmt.Errorf("blobstore: free space: %w", err)
-	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
 	var medium syscall.Statfs_t
-	if err := syscall.Fstatfs(int(dir.Fd()), &medium); err != nil {
+	if err := syscall.Fstatfs(int(s.top.Fd()), &medium); err != nil {
 		return 0, fmt.Errorf("blobstore: free space: %w", err)
 	}
 	return medium.Bavail * uint64(medium.Bsize), nil

@@ -5,7 +5,9 @@
 // Files have mode 0600 until they are committed and 0400 from then on, which is
 // also how Resume knows a finished object and refuses it. Directories have mode
 // 0700 and are never removed.
-// The package syncs what Commit promises and nothing else; it does not seal
+// Large writes pass the page cache by where the file system can do that: what is
+// pushed is synced before anybody is told of it, so the cache would only cost the
+// copy. The package syncs what Commit promises and nothing else; it does not seal
 // (blobstore/encrypted does) and does not know who uses an object
 // (domain/layer does).
 package fs
@@ -38,6 +40,10 @@ const (
 // Store is a blobstore.Store over a directory.
 type Store struct {
 	root *os.Root
+	// top is the handle of the directory, for opening files quickly.
+	top *os.File
+	// blocks lends the memory that large writes are gathered in.
+	blocks blocks
 	// buffers lends *[]byte of copyBuffer bytes to readers.
 	buffers sync.Pool
 	// fsync makes the entries of a directory durable; tests count its calls.
@@ -59,7 +65,11 @@ func New(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("blob directory: %w", err)
 	}
-	s := &Store{root: root, dirs: make(map[string]*directory)}
+	top, err := root.Open(".")
+	if err != nil {
+		return nil, fmt.Errorf("blob directory: %w", errors.Join(err, root.Close()))
+	}
+	s := &Store{root: root, top: top, dirs: make(map[string]*directory)}
 	s.buffers.New = func() any {
 		b := make([]byte, copyBuffer)
 		return &b
@@ -70,7 +80,18 @@ func New(dir string) (*Store, error) {
 
 // Close gives back the handle of the directory. No other method may be called
 // after it; readers and writers that are open stay usable.
-func (s *Store) Close() error { return s.root.Close() }
+func (s *Store) Close() error { return errors.Join(s.top.Close(), s.root.Close()) }
+
+// open opens the file of a key, or its directory. No link leads out of the
+// store's directory.
+func (s *Store) open(key string, flag int, mode iofs.FileMode) (*os.File, error) {
+	f, err := openBeneath(s.top, key, flag, mode)
+	if err == nil || errors.Is(err, iofs.ErrNotExist) || errors.Is(err, iofs.ErrExist) {
+		return f, err
+	}
+	// The quick way is not to be had, or failed; this one says why.
+	return s.root.OpenFile(filepath.FromSlash(key), flag, mode)
+}
 
 // Create implements blobstore.Store. A file that stands at the key already is
 // an error.
@@ -98,7 +119,7 @@ func (s *Store) create(key string) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.root.OpenFile(filepath.FromSlash(key), os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	f, err := s.open(key, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +138,7 @@ func (s *Store) Resume(ctx context.Context, key string, state blobstore.State) (
 		return nil, fmt.Errorf("%w: resume %q: not a state of this store", blobstore.ErrCorrupt, key)
 	}
 	offset := int64(binary.BigEndian.Uint64(state[1:]))
-	f, err := s.root.OpenFile(filepath.FromSlash(key), os.O_WRONLY, 0)
+	f, err := s.open(key, os.O_WRONLY, 0)
 	if errors.Is(err, iofs.ErrPermission) {
 		return nil, s.unwritable(key, err)
 	}
@@ -181,7 +202,7 @@ func (s *Store) Open(ctx context.Context, o blobstore.Object, offset, length int
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.root.Open(filepath.FromSlash(o.Key))
+	f, err := s.open(o.Key, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, storeError("open", o.Key, err)
 	}

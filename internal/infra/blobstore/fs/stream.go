@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 )
@@ -16,19 +17,25 @@ import (
 // cannot do it.
 const copyBuffer = 256 << 10
 
-// writer appends to a file. Bytes go to the kernel as they come: whoever
-// wants large writes makes large calls.
+// writer appends to a file. Large writes are gathered in a block, and go past
+// the page cache from there; small ones go to the kernel as they come.
 type writer struct {
 	store  *Store
 	key    string
 	file   *os.File // nil once ended
 	dir    *directory
 	entry  uint64 // the change of dir that entered the file
-	offset int64
-	err    error // the Write that failed
+	offset int64  // bytes in the file and in the block
+	block  []byte // nil until there is a large write
+	held   int    // bytes of the block that are not in the file yet
+	direct bool   // the file's writes pass the page cache by
+	err    error  // the Write that failed
 }
 
-var _ blobstore.Writer = (*writer)(nil)
+var (
+	_ blobstore.Writer = (*writer)(nil)
+	_ blobstore.Lender = (*writer)(nil)
+)
 
 func (w *writer) Offset() int64 { return w.offset }
 
@@ -36,12 +43,23 @@ func (w *writer) Write(p []byte) (int, error) {
 	if err := w.usable(); err != nil {
 		return 0, err
 	}
-	n, err := w.file.Write(p)
-	w.offset += int64(n)
-	if err != nil {
-		w.err = storeError("write", w.key, err)
+	w.begin(len(p))
+	head := len(p)
+	if w.block != nil {
+		// The block begins at a page of the file.
+		head = 0
+		if w.held == 0 {
+			head = min(len(p), int(-w.offset&(alignment-1)))
+		}
 	}
-	return n, w.err
+	if w.err = w.plain(p[:head]); w.err == nil {
+		w.err = w.gather(p[head:])
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	w.offset += int64(len(p))
+	return len(p), nil
 }
 
 // usable says why the writer can do no more.
@@ -59,6 +77,9 @@ func (w *writer) Suspend(context.Context) (blobstore.State, error) {
 	if err := w.usable(); err != nil {
 		return nil, err
 	}
+	if w.err = w.settle(); w.err != nil {
+		return nil, w.err
+	}
 	// Some file systems report a failed write only here.
 	if err := w.Close(); err != nil {
 		return nil, storeError("suspend", w.key, err)
@@ -71,6 +92,9 @@ func (w *writer) Suspend(context.Context) (blobstore.State, error) {
 func (w *writer) Commit(context.Context) (blobstore.Object, error) {
 	if err := w.usable(); err != nil {
 		return blobstore.Object{}, err
+	}
+	if w.err = w.settle(); w.err != nil {
+		return blobstore.Object{}, w.err
 	}
 	// A guard against stale States only: a file system without modes does
 	// without it.
@@ -88,6 +112,7 @@ func (w *writer) Commit(context.Context) (blobstore.Object, error) {
 }
 
 func (w *writer) Close() error {
+	w.release()
 	if w.file == nil {
 		return nil
 	}
@@ -104,7 +129,14 @@ type reader struct {
 	left  int64 // bytes that are still to be read
 }
 
-var _ io.WriterTo = (*reader)(nil)
+var (
+	_ io.WriterTo        = (*reader)(nil)
+	_ blobstore.Beginner = (*reader)(nil)
+)
+
+// Begin implements blobstore.Beginner: Open has seen that the file is there and
+// has its size.
+func (r *reader) Begin() error { return nil }
 
 // seek goes to offset, if the file has the size that its object says.
 func (r *reader) seek(size, offset int64) error {
@@ -160,6 +192,9 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 		err = r.short()
 	}
 	r.left -= n
+	if errors.Is(err, syscall.EIO) { // of the file: a connection has none
+		err = storeError("read", r.key, err)
+	}
 	return n, err
 }
 

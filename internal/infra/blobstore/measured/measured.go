@@ -8,6 +8,7 @@ package measured
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"time"
@@ -19,7 +20,8 @@ import (
 type Op string
 
 // The operations. Read is one reading from Open to the reader's Close, of which
-// FirstByte is the time from Open until bytes came; Write is one Write of a
+// FirstByte is the time from Open until bytes came, or Begin said that there are
+// some; Write is one Write of a
 // Writer; List is a whole walk.
 const (
 	Create    Op = "create"
@@ -145,6 +147,9 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Lend implements blobstore.Lender.
+func (w *writer) Lend(n int) []byte { return blobstore.Lend(w.Writer, n) }
+
 // Suspend implements blobstore.Writer.
 func (w *writer) Suspend(ctx context.Context) (blobstore.State, error) {
 	begun := time.Now()
@@ -172,7 +177,26 @@ type reader struct {
 	over  bool
 }
 
-var _ io.WriterTo = (*reader)(nil)
+var (
+	_ io.WriterTo        = (*reader)(nil)
+	_ blobstore.Beginner = (*reader)(nil)
+)
+
+// Begin implements blobstore.Beginner.
+func (r *reader) Begin() error {
+	err := blobstore.Begin(r.inner)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	if !r.begin {
+		r.begin = true
+		r.tell.done(FirstByte, r.begun, 0, err)
+	}
+	if r.err == nil {
+		r.err = err
+	}
+	return err
+}
 
 // got notes bytes, or why there are none.
 func (r *reader) got(n int64, err error) {
@@ -214,11 +238,10 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 }
 
 // note adds what a WriteTo has moved. An error can be the writer's, which is no
-// failure of the store: only watched writers tell the two apart.
+// failure of the store: only watched writers tell the two apart, beside bytes that
+// are missing.
 func (r *reader) note(w io.Writer, n int64, err error) {
-	if f, ok := w.(*firstWrite); ok && f.err != nil {
-		err = nil
-	} else if !ok {
+	if f, ok := w.(*firstWrite); ok && f.err != nil || !ok && !errors.Is(err, blobstore.ErrCorrupt) {
 		err = nil
 	}
 	r.got(n, err)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -139,6 +141,45 @@ func TestWriteTo(t *testing.T) {
 	}
 	must[struct{}](t)(struct{}{}, r.Close())
 	s.expect(t, "open 0 false", "first_byte 0 false", "read 0 false")
+}
+
+// TestBegin: bytes that are seen to be there have come, for the time until the first.
+func TestBegin(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	s := watched(must[*fs.Store](t)(fs.New(dir)))
+	w := must[blobstore.Writer](t)(s.Create(ctx, "a", blobstore.Placement{}))
+	must[int](t)(w.Write([]byte("hello")))
+	o := must[blobstore.Object](t)(w.Commit(ctx))
+	s.told = nil
+	r := must[io.ReadCloser](t)(s.Open(ctx, o, 0, -1))
+	for range 2 { // and told once
+		if err := blobstore.Begin(r); err != nil {
+			t.Error(err)
+		}
+	}
+	var got bytes.Buffer
+	must[int64](t)(r.(io.WriterTo).WriteTo(&got))
+	must[struct{}](t)(struct{}{}, r.Close())
+	s.expect(t, "open 0 false", "first_byte 0 false", "read 5 false")
+
+	// Bytes that are missing are the store's failure, wherever they were to go.
+	r = must[io.ReadCloser](t)(s.Open(ctx, o, 0, -1))
+	file := filepath.Join(dir, "a")
+	if err := os.Chmod(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must[struct{}](t)(struct{}{}, os.Truncate(file, 2))
+	if _, err := r.(io.WriterTo).WriteTo(&got); !errors.Is(err, blobstore.ErrCorrupt) {
+		t.Error(err)
+	}
+	must[struct{}](t)(struct{}{}, r.Close())
+	s.expect(t, "open 0 false", "read 2 true") // and two bytes came
+
+	r = must[io.ReadCloser](t)(watched(failing{memory.New()}).Open(ctx, o, 0, -1))
+	if err := blobstore.Begin(r); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a reader that cannot tell: %v", err)
+	}
 }
 
 // broken is a receiver that takes nothing.

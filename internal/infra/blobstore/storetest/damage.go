@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -12,7 +13,7 @@ import (
 
 // refuses reads a damaged object both ways: the bytes before the damage may be
 // handed out, and then it must be found.
-func refuses(t *testing.T, store blobstore.Store, o blobstore.Object, plain []byte, what string) {
+func (s *suite) refuses(t *testing.T, store blobstore.Store, o blobstore.Object, plain []byte, what string) {
 	t.Helper()
 	got, err := read(t.Context(), store, o, 0, -1)
 	wantError(t, err, blobstore.ErrCorrupt, what)
@@ -24,8 +25,17 @@ func refuses(t *testing.T, store blobstore.Store, o blobstore.Object, plain []by
 		wantError(t, err, blobstore.ErrCorrupt, what)
 		return
 	}
+	begun := blobstore.Begin(r)
 	var b bytes.Buffer
 	_, err = r.(io.WriterTo).WriteTo(&b)
+	if begun != nil && !errors.Is(begun, errors.ErrUnsupported) {
+		wantError(t, begun, blobstore.ErrCorrupt, what+", Begin")
+		if b.Len() > 0 {
+			t.Errorf("%s: bytes were handed out after Begin had failed", what)
+		}
+	} else if s.sealed && begun == nil && b.Len() == 0 {
+		t.Errorf("%s: Begin sees nothing, and then nothing can be read", what)
+	}
 	wantError(t, err, blobstore.ErrCorrupt, what+", WriteTo")
 	if !bytes.HasPrefix(plain, b.Bytes()) {
 		t.Errorf("%s: wrong bytes were handed out by WriteTo", what)
@@ -49,7 +59,7 @@ func (s *suite) testTruncated(t *testing.T) {
 			if empty {
 				continue // nothing is kept, so nothing can be missing
 			}
-			refuses(t, store, o, plain, fmt.Sprintf("%d bytes less of an object of %d", cut, size))
+			s.refuses(t, store, o, plain, fmt.Sprintf("%d bytes less of an object of %d", cut, size))
 		}
 	}
 }
@@ -75,10 +85,10 @@ func (s *suite) testAltered(t *testing.T) {
 				altered[at] ^= 1 << (at % 8)
 				return altered
 			})
-			refuses(t, store, o, plain, fmt.Sprintf("byte %d of %d altered", at, len(original)))
+			s.refuses(t, store, o, plain, fmt.Sprintf("byte %d of %d altered", at, len(original)))
 		}
 		s.damage(t, store, key, func([]byte) []byte { return make([]byte, len(original)) })
-		refuses(t, store, o, plain, "all bytes zero")
+		s.refuses(t, store, o, plain, "all bytes zero")
 		s.damage(t, store, key, func([]byte) []byte { return original })
 		expect(t.Context(), t, store, o, plain)
 	}
@@ -95,7 +105,7 @@ func (s *suite) testExchanged(t *testing.T) {
 		return stored
 	})
 	s.damage(t, store, b.Key, func([]byte) []byte { return storedA })
-	refuses(t, store, b, plain, "another object's bytes")
+	s.refuses(t, store, b, plain, "another object's bytes")
 
 	// With the other object's seal as well: the key in it does not open.
 	forged := blobstore.Object{Key: b.Key, Size: b.Size, Seal: a.Seal}

@@ -72,6 +72,9 @@ func (s *suite) testRanges(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
+		if rapid.Bool().Draw(rt, "begin") {
+			begin(rt, r)
+		}
 		// Some of it in pieces, the rest by WriteTo.
 		first := make([]byte, rapid.IntRange(0, len(want)).Draw(rt, "first"))
 		for rest := first; len(rest) > 0; {
@@ -80,6 +83,9 @@ func (s *suite) testRanges(t *testing.T) {
 				rt.Fatal(err)
 			}
 			rest = rest[n:]
+		}
+		if rapid.Bool().Draw(rt, "begin in the middle") {
+			begin(rt, r)
 		}
 		var b bytes.Buffer
 		if _, err := r.(io.WriterTo).WriteTo(&b); err != nil {
@@ -102,6 +108,14 @@ func (s *suite) testRanges(t *testing.T) {
 	}
 	if err := errors.Join(iotest.TestReader(onlyReader{r}, plain[4]), r.Close()); err != nil {
 		t.Error(err)
+	}
+}
+
+// begin asks a reader of an undamaged object.
+func begin(t rapid.TB, r io.Reader) {
+	t.Helper()
+	if err := blobstore.Begin(r); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		t.Fatalf("begin: %v", err)
 	}
 }
 

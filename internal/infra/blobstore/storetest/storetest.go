@@ -94,7 +94,7 @@ func Run(t *testing.T, open func(t *testing.T) blobstore.Store, options ...Optio
 // and in runs of them, may go wrong.
 var boundaries = [...]int{
 	0, 1, Segment - 1, Segment, Segment + 1, 2 * Segment, 3*Segment - 1,
-	4 * Segment, 4*Segment + 1, 5 * Segment, 8*Segment + 1, 9*Segment - 1,
+	4 * Segment, 4*Segment + 1, 5 * Segment, 8 * Segment, 8*Segment + 1, 9*Segment - 1, 16*Segment + 5,
 }
 
 // content is n bytes that tell their place and the seed.

@@ -1,0 +1,66 @@
+package encrypted
+
+const (
+	// longSegments is how many segments a long run has. Shorter ones cost more
+	// calls, longer ones leave the processor's cache before they are sent.
+	longSegments = 8
+	// longRuns is how many long runs may be in use at once, 27 MiB of memory.
+	// Beyond it readers open one segment at a time, so that a thousand of them
+	// take 64 MiB.
+	longRuns = 48
+)
+
+// run is memory for sealed segments and what they hold. In a long one the sealed
+// bytes stand behind a gap of a segment's size: each segment is opened into the
+// place before it, which is free by then, and the plaintext lies in one piece. In
+// a short one the only segment is opened where it stands.
+type run struct {
+	bytes []byte
+	gap   int // 0: a short run
+}
+
+func newLongRun() any {
+	return &run{bytes: make([]byte, segmentSize+longSegments*sealedSegment+overhead), gap: segmentSize}
+}
+
+func newShortRun() any { return &run{bytes: make([]byte, sealedSegment+overhead)} }
+
+// room is where the next sealed bytes go, of so many that are left: whole segments,
+// and a last, empty one together with the one before it.
+func (r *run) room(left int64) []byte {
+	place := r.bytes[r.gap:]
+	if left > int64(len(place)) {
+		return place[:len(place)-overhead]
+	}
+	return place[:left]
+}
+
+// place is where a segment is opened to, behind so many bytes of others. Its
+// capacity ends before what is still sealed, or is all of the segment's own.
+func (r *run) place(at int) []byte {
+	if r.gap == 0 {
+		return r.bytes[:0:sealedSegment]
+	}
+	return r.bytes[at : at : at+segmentSize]
+}
+
+// borrow lends memory for a part with so many sealed bytes.
+func (b *buffers) borrow(left int64) *run {
+	if left > sealedSegment+overhead {
+		if b.long.Add(1) <= longRuns {
+			return b.longRuns.Get().(*run)
+		}
+		b.long.Add(-1)
+	}
+	return b.shortRuns.Get().(*run)
+}
+
+// giveBack ends the use of what borrow lent.
+func (b *buffers) giveBack(r *run) {
+	if r.gap == 0 {
+		b.shortRuns.Put(r)
+		return
+	}
+	b.longRuns.Put(r)
+	b.long.Add(-1)
+}
