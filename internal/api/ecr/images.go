@@ -288,11 +288,8 @@ func detailShape(r *repository.Repository, d *image.Detail) ImageDetail {
 		ImageManifestMediaType: &d.MediaType, LastRecordedPullTime: shape.AtNonZero(d.LastPulledAt),
 		ImageStatus: new(ImageStatus(d.Status.String())), LastArchivedAt: shape.AtNonZero(d.ArchivedAt), LastActivatedAt: shape.AtNonZero(d.ActivatedAt),
 	}
-	if len(d.Tags) > 0 {
-		out.ImageTags = make([]string, len(d.Tags))
-	}
-	for i, t := range d.Tags {
-		out.ImageTags[i] = string(t)
+	for _, t := range d.Tags {
+		out.ImageTags = append(out.ImageTags, string(t))
 	}
 	if d.ArtifactType != "" {
 		out.ArtifactMediaType = &d.ArtifactType

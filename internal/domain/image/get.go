@@ -114,7 +114,7 @@ func findBody(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref Re
 		i, err = find(ctx, tx, r, ref)
 		return i, nil, err
 	}
-	i, err = lookUp(ctx, tx, r, ref, pullByDigest, pullByTag, func(from sqldb.Scanner) (row, error) { return scanRow(scanTail{from, []any{&body}}) })
+	i, err = lookUp(ctx, tx, r, ref, pullByDigest, pullByTag, rows(&body).scan)
 	if err == nil {
 		err = ref.matches(i.digest)
 	}

@@ -140,16 +140,32 @@ type row struct {
 	activatedAt  int64
 }
 
-// rowColumns are what scanRow reads, of a table that the query calls i.
+// rowColumns are what a rowScanner reads, of a table that the query calls i.
 const rowColumns = `i.id, i.digest, i.media_type, i.artifact_type, i.size, i.manifest_size, i.pushed_at, i.tags, i.subject, i.status, i.archived_at, i.activated_at`
 
-func scanRow(s sqldb.Scanner) (row, error) {
-	var r row
-	var digest, subject string
-	err := s.Scan(&r.id, &digest, &r.mediaType, &r.artifactType, &r.size, &r.manifestSize, &r.pushedAt, &r.tags, &subject, &r.status, &r.archivedAt, &r.activatedAt)
-	r.digest, r.subject = name.Digest(digest), name.Digest(subject)
-	return r, err
+// rowScanner reads rows, one after the other, into the same variables.
+type rowScanner struct {
+	row             row
+	digest, subject string
+	status          int64
+	dest            []any
 }
+
+// rows returns a scanner of rowColumns and of columns behind them, for which tail is.
+func rows(tail ...any) *rowScanner {
+	s := &rowScanner{}
+	r := &s.row
+	s.dest = append([]any{&r.id, &s.digest, &r.mediaType, &r.artifactType, &r.size, &r.manifestSize, &r.pushedAt, &r.tags, &s.subject, &s.status, &r.archivedAt, &r.activatedAt}, tail...)
+	return s
+}
+
+func (s *rowScanner) scan(from sqldb.Scanner) (row, error) {
+	err := from.Scan(s.dest...)
+	s.row.digest, s.row.subject, s.row.status = name.Digest(s.digest), name.Digest(s.subject), Status(s.status)
+	return s.row, err
+}
+
+func scanRow(from sqldb.Scanner) (row, error) { return rows().scan(from) }
 
 // image is the row as an Image in its stored form, without its bytes.
 func (r row) image(tag name.Tag) Image {

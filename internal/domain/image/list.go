@@ -168,10 +168,11 @@ func (s *Service) List(ctx context.Context, r repository.Repository, q ListQuery
 }
 
 // listTags asks about the image of each tag only where the repository has one that
-// is not active.
+// is not active; as a value, since PostgreSQL may read all those images at once to
+// find out whether one of them EXISTS.
 const listTags = `SELECT t.tag FROM image_tag t WHERE t.repository_id = $1 AND t.tag > $2
 	AND (NOT EXISTS (SELECT 1 FROM image i WHERE i.repository_id = $1 AND i.status <> 0)
-		OR NOT EXISTS (SELECT 1 FROM image i WHERE i.repository_id = $1 AND i.id = t.image_id AND i.status <> 0)) ORDER BY t.tag LIMIT $3`
+		OR (SELECT 1 FROM image i WHERE i.repository_id = $1 AND i.id = t.image_id AND i.status <> 0) IS NULL) ORDER BY t.tag LIMIT $3`
 
 // Tags returns up to limit tags of active images that come after the given text in byte order,
 // and whether there are more. errs.InvalidParameter for a text that no database
@@ -226,7 +227,7 @@ type DescribeQuery struct {
 	Limit int
 }
 
-// detailColumns are what scanDetail reads, of a table that the query calls i. The
+// detailColumns are what a detailScanner reads, of a table that the query calls i. The
 // tags are one text, in any order; none has a blank.
 const detailColumns = rowColumns + `, COALESCE((SELECT u.pulled_at FROM image_pull u WHERE u.image_id = i.id), 0),
 	COALESCE((SELECT string_agg(g.tag, ' ') FROM image_tag g WHERE g.image_id = i.id), '')`
@@ -261,7 +262,7 @@ func (s *Service) Describe(ctx context.Context, r repository.Repository, q Descr
 		query = describeUntagged
 	}
 	err = s.Durable.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
-		details, err = sqldb.Collect(ctx, tx, scanDetail, query+q.Status.condition()+describeOrder, r.ID, after.image, q.Limit+1)
+		details, err = sqldb.Collect(ctx, tx, detailScanner(), query+q.Status.condition()+describeOrder, r.ID, after.image, q.Limit+1)
 		return err
 	})
 	if err != nil {
@@ -290,7 +291,7 @@ func describeAll(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ref
 	var details []Detail
 	seen := map[int64]bool{}
 	for _, ref := range refs {
-		d, err := lookUp(ctx, tx, r, ref, detailByDigest, detailByTag, scanDetail)
+		d, err := lookUp(ctx, tx, r, ref, detailByDigest, detailByTag, detailScanner())
 		if err == nil {
 			err = ref.matches(d.Digest)
 		}
@@ -317,21 +318,25 @@ func atNonZero(t int64) time.Time {
 	return time.UnixMicro(t)
 }
 
-func scanDetail(s sqldb.Scanner) (Detail, error) {
+// detailScanner reads details, one after the other.
+func detailScanner() func(sqldb.Scanner) (Detail, error) {
 	var pulled int64
 	var tags string
-	i, err := scanRow(scanTail{s, []any{&pulled, &tags}})
-	d := Detail{
-		ID: i.id, Digest: i.digest, MediaType: i.mediaType, ArtifactType: i.artifactType, Size: i.size,
-		ManifestSize: i.manifestSize, PushedAt: time.UnixMicro(i.pushedAt), LastPulledAt: atNonZero(pulled), Subject: i.subject,
-		Status: i.status, ArchivedAt: atNonZero(i.archivedAt), ActivatedAt: atNonZero(i.activatedAt),
-	}
-	if tags != "" {
-		d.Tags = make([]name.Tag, 0, i.tags)
-		for t := range strings.SplitSeq(tags, " ") {
-			d.Tags = append(d.Tags, name.Tag(t))
+	s := rows(&pulled, &tags)
+	return func(from sqldb.Scanner) (Detail, error) {
+		i, err := s.scan(from)
+		d := Detail{
+			ID: i.id, Digest: i.digest, MediaType: i.mediaType, ArtifactType: i.artifactType, Size: i.size,
+			ManifestSize: i.manifestSize, PushedAt: time.UnixMicro(i.pushedAt), LastPulledAt: atNonZero(pulled), Subject: i.subject,
+			Status: i.status, ArchivedAt: atNonZero(i.archivedAt), ActivatedAt: atNonZero(i.activatedAt),
 		}
-		slices.Sort(d.Tags)
+		if tags != "" {
+			d.Tags = make([]name.Tag, 0, i.tags)
+			for t := range strings.SplitSeq(tags, " ") {
+				d.Tags = append(d.Tags, name.Tag(t))
+			}
+			slices.Sort(d.Tags)
+		}
+		return d, err
 	}
-	return d, err
 }

@@ -164,9 +164,10 @@ const imageByEither = `SELECT ` + rowColumns + `, 0 FROM image i WHERE i.reposit
 // findEither finds the image that is pushed, if it is there, and the number of the
 // one that has the tag, 0 for none.
 func findEither(ctx context.Context, tx *sqldb.Tx, r repository.Repository, p push) (i row, tagged int64, err error) {
+	var byTag int64
+	s := rows(&byTag)
 	_, err = sqldb.Collect(ctx, tx, func(from sqldb.Scanner) (struct{}, error) {
-		var byTag int64
-		found, err := scanRow(scanTail{from, []any{&byTag}})
+		found, err := s.scan(from)
 		if byTag == 1 {
 			tagged = found.id
 		} else {

@@ -214,15 +214,6 @@ func (s *Service) made(ctx context.Context, tx *sqldb.Tx, r repository.Repositor
 }
 
 func translationBy(ctx context.Context, tx *sqldb.Tx, r repository.Repository, d name.Digest) (i row, f form, err error) {
-	i, err = scanRow(scanTail{tx.QueryRow(ctx, translationByDigest, r.ID, string(d)), []any{&f.mediaType, &f.tag}})
+	i, err = rows(&f.mediaType, &f.tag).scan(tx.QueryRow(ctx, translationByDigest, r.ID, string(d)))
 	return i, f, err
 }
-
-// scanTail scans some columns more than its user knows of.
-type scanTail struct {
-	sqldb.Scanner
-	tail []any
-}
-
-// Scan reads the columns into dest and the last ones apart.
-func (s scanTail) Scan(dest ...any) error { return s.Scanner.Scan(append(dest, s.tail...)...) }

@@ -96,7 +96,9 @@ func (b *Body) Read(p []byte) (int, error) {
 		return n, err
 	}
 	b.err = err
-	if b.interrupted && Stalled(err) {
+	// net/http ends the request's context when a deadline passes, and whoever hears of
+	// that interrupts: a client that has stalled has done so all the same.
+	if b.interrupted && Stalled(err) && time.Since(b.set) < b.stall {
 		b.err = errInterrupted
 	}
 	if errors.Is(err, io.EOF) {
