@@ -85,6 +85,10 @@ type faultyDB struct {
 	f    *faultyStore
 }
 
+func (d *faultyDB) Lookup(ctx context.Context, fn func(tx *sqldb.Tx) error) error {
+	return d.f.around(d.name+" lookup", func() error { return d.DB.Lookup(ctx, fn) })
+}
+
 func (d *faultyDB) View(ctx context.Context, fn func(tx *sqldb.Tx) error) error {
 	return d.f.around(d.name+" view", func() error { return d.DB.View(ctx, fn) })
 }

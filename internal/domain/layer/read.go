@@ -49,6 +49,8 @@ func Inaccessible(r repository.Repository, d name.Digest) error {
 type held struct {
 	Layer
 	blob blob
+	// review is when it is looked at again, in microseconds; 0 for never.
+	review int64
 }
 
 func (h held) object() blobstore.Object {
@@ -61,14 +63,15 @@ const heldQuery = `SELECT l.digest, b.id, b.size, b.object_key, b.seal, b.archiv
 	b.archived AND NOT EXISTS (SELECT 1 FROM image_layer ia JOIN image i ON i.id = ia.image_id
 		WHERE ia.repository_id = l.repository_id AND ia.digest = l.digest AND i.status = 0),
 	(SELECT il.media_type FROM image_layer il WHERE il.repository_id = l.repository_id AND il.digest = l.digest
-		ORDER BY il.image_id DESC LIMIT 1)
+		ORDER BY il.image_id DESC LIMIT 1),
+	COALESCE((SELECT v.due_at FROM layer_review v WHERE v.repository_id = l.repository_id AND v.digest = l.digest), 0)
 	FROM layer l JOIN blob b ON b.id = l.blob_id WHERE l.repository_id = $1 AND l.digest`
 
 func scanHeld(row sqldb.Scanner) (held, error) {
 	var h held
 	var d string
 	var mediaType *string // nil where no image names the layer
-	err := row.Scan(&d, &h.blob.id, &h.blob.size, &h.blob.objectKey, &h.blob.seal, &h.blob.archived, &h.Archived, &mediaType)
+	err := row.Scan(&d, &h.blob.id, &h.blob.size, &h.blob.objectKey, &h.blob.seal, &h.blob.archived, &h.Archived, &mediaType, &h.review)
 	h.Digest, h.Size = name.Digest(d), h.blob.size
 	if mediaType != nil {
 		h.Referenced, h.MediaType = true, *mediaType
@@ -108,20 +111,19 @@ func (s *Service) Stat(ctx context.Context, r repository.Repository, d name.Dige
 // Check is Stat for many digests: those that the repository does not hold are
 // missing from the answer. Archived ones are in it.
 func (s *Service) Check(ctx context.Context, r repository.Repository, ds []name.Digest) (map[name.Digest]Layer, error) {
+	read := s.durable.Lookup
+	if len(ds) > batchSize {
+		read = s.durable.View
+	}
 	var found map[name.Digest]held
-	var late []name.Digest
-	err := s.durable.View(ctx, func(tx *sqldb.Tx) error {
-		var err error
-		if found, err = find(ctx, tx, r.ID, ds); err != nil {
-			return err
-		}
-		late, err = s.nearReview(ctx, tx, r.ID, found)
+	err := read(ctx, func(tx *sqldb.Tx) (err error) {
+		found, err = find(ctx, tx, r.ID, ds)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if len(late) > 0 {
+	if s.nearReview(found) {
 		// Rarely: digests that were pushed or lost their image long ago.
 		if found, err = s.postpone(ctx, r, ds); err != nil {
 			return nil, err
@@ -134,23 +136,16 @@ func (s *Service) Check(ctx context.Context, r repository.Repository, ds []name.
 	return layers, nil
 }
 
-// nearReview returns those of the layers that no image names and that have no
-// more than half of the grace period left.
-func (s *Service) nearReview(ctx context.Context, tx *sqldb.Tx, repositoryID int64, found map[name.Digest]held) ([]name.Digest, error) {
-	var free, late []name.Digest
-	for d, h := range found {
-		if !h.Referenced {
-			free = append(free, d)
+// nearReview says whether one of the layers has no image that names it and no more
+// than half of the grace period left.
+func (s *Service) nearReview(found map[name.Digest]held) bool {
+	soon := s.clock.Now().Add(s.grace / 2).UnixMicro()
+	for _, h := range found {
+		if !h.Referenced && h.review != 0 && h.review <= soon {
+			return true
 		}
 	}
-	soon := s.clock.Now().Add(s.grace / 2).UnixMicro()
-	err := inBatches(free, func(batch []any) error {
-		page, err := sqldb.Collect(ctx, tx, sqldb.One[name.Digest], `SELECT digest FROM layer_review WHERE repository_id = $1 AND due_at <= $2 AND digest IN `+sqldb.In(3, len(batch)),
-			append([]any{repositoryID, soon}, batch...)...)
-		late = append(late, page...)
-		return err
-	})
-	return late, err
+	return false
 }
 
 // postpone begins the grace period of the digests anew and finds what is still
@@ -309,7 +304,7 @@ func (s *Service) open(ctx context.Context, r repository.Repository, d name.Dige
 
 func (s *Service) lookup(ctx context.Context, r repository.Repository, d name.Digest) (held, error) {
 	var h held
-	err := s.durable.View(ctx, func(tx *sqldb.Tx) error {
+	err := s.durable.Lookup(ctx, func(tx *sqldb.Tx) error {
 		var err error
 		h, err = scanHeld(tx.QueryRow(ctx, heldQuery+` = $2`, r.ID, string(d)))
 		return err

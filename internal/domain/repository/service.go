@@ -247,7 +247,7 @@ func (s *Service) Get(ctx context.Context, reg name.Registry, repo name.Reposito
 }
 
 func (s *Service) read(ctx context.Context, reg name.Registry, repo name.Repository) (r Repository, err error) {
-	err = s.DB.View(ctx, func(tx *sqldb.Tx) error {
+	err = s.DB.Lookup(ctx, func(tx *sqldb.Tx) error {
 		r, err = s.GetTx(ctx, tx, reg, repo)
 		return err
 	})

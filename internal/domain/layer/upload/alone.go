@@ -154,7 +154,7 @@ func (s *Service) recall(ctx context.Context, ses *session) (ask bool, err error
 
 // look reads a row.
 func (s *Service) look(ctx context.Context, r repository.Repository, id string) (u row, err error) {
-	err = s.DB.View(ctx, func(tx *sqldb.Tx) error {
+	err = s.DB.Lookup(ctx, func(tx *sqldb.Tx) error {
 		u, err = find(ctx, tx, r, id)
 		return err
 	})

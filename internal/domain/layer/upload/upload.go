@@ -45,6 +45,7 @@ type Chunk struct {
 
 // Database is what the service needs of a *sqldb.DB.
 type Database interface {
+	Lookup(ctx context.Context, fn func(tx *sqldb.Tx) error) error
 	View(ctx context.Context, fn func(tx *sqldb.Tx) error) error
 	Update(ctx context.Context, fn func(tx *sqldb.Tx) error) error
 }

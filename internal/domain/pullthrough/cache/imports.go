@@ -240,7 +240,7 @@ func scanBlob(row sqldb.Scanner) (fetch.Blob, error) {
 // needed finds a blob that an arrival of the repository needs; of two that differ
 // about its size, that which has not failed.
 func (s *Service) needed(ctx context.Context, r repository.Repository, d name.Digest) (b fetch.Blob, found bool, err error) {
-	err = s.Durable.View(ctx, func(tx *sqldb.Tx) error {
+	err = s.Durable.Lookup(ctx, func(tx *sqldb.Tx) error {
 		b, err = scanBlob(tx.QueryRow(ctx, `SELECT b.digest, b.size, b.media_type FROM pullthrough_import_blob b JOIN pullthrough_import i ON i.id = b.import_id
 			WHERE b.repository_id = $1 AND b.digest = $2 ORDER BY i.failed_at, i.id DESC LIMIT 1`, r.ID, string(d)))
 		if errors.Is(err, sqldb.ErrNoRows) {
