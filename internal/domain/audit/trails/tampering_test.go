@@ -3,6 +3,7 @@ package trails_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
@@ -34,14 +35,20 @@ func (w *world) alter(key, from, to string) {
 	w.must(os.WriteFile(filepath.Join(w.root, key), packed.Bytes(), 0o600))
 }
 
+// startAll has a trail of one region write files.
+func (w *world) startAll(ctx context.Context) {
+	w.t.Helper()
+	in := all("")
+	in.MultiRegion = false
+	_, err := w.Create(ctx, in)
+	w.must(err)
+	w.must(w.Start(ctx, home, "all"))
+}
+
 func TestTampering(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := newWorld(t, db), t.Context()
-		in := all("")
-		in.MultiRegion = false
-		_, err := w.Create(ctx, in)
-		w.must(err)
-		w.must(w.Start(ctx, home, "all"))
+		w.startAll(ctx)
 		for range 3 {
 			w.record(account, west, "ecr.amazonaws.com", 3)
 			w.must(w.Deliver(ctx))
@@ -141,11 +148,7 @@ func TestTampering(t *testing.T) {
 func TestTamperingWithSegments(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
 		w, ctx := newWorld(t, db), t.Context()
-		in := all("")
-		in.MultiRegion = false
-		_, err := w.Create(ctx, in)
-		w.must(err)
-		w.must(w.Start(ctx, home, "all"))
+		w.startAll(ctx)
 		const each = 40
 		for range 2 {
 			w.record(account, west, "ecr.amazonaws.com", each)
