@@ -74,13 +74,17 @@ func TestOrderOnSeveralNodesWithFailures(t *testing.T) {
 		}
 		w.receiver.mu.Unlock()
 		var sent, failed int64
-		for _, s := range nodes {
-			st := w.stats(s)
-			sent, failed = sent+st.Sent, failed+st.Failed
-			if st.Dead != 0 || st.Oldest != 0 {
-				t.Errorf("%+v", st)
+		w.until("all are counted", func() bool { // which follows what the tables say
+			sent, failed = 0, 0
+			for _, s := range nodes {
+				st := w.stats(s)
+				sent, failed = sent+st.Sent, failed+st.Failed
+				if st.Dead != 0 || st.Oldest != 0 {
+					t.Fatalf("%+v", st)
+				}
 			}
-		}
+			return sent >= 2*repos*pushes
+		})
 		if sent != 2*repos*pushes || failed == 0 {
 			t.Errorf("%d sent, %d failed", sent, failed)
 		}
@@ -236,6 +240,7 @@ func TestAgeEndsTries(t *testing.T) {
 		}
 		clk.Advance(61 * time.Second)
 		w.until("it is dead", func() bool { return w.stats(s).Dead == 1 })
+		w.until("it is counted", func() bool { return w.stats(s).Died == 1 }) // the last of all
 		if n := w.stats(s).Failed; n != 2 {
 			t.Errorf("%d tries", n)
 		}
@@ -262,6 +267,7 @@ func TestATargetThatIsGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.idle(s)
+		w.until("they are counted", func() bool { return w.stats(s).Dropped >= 6 })
 		if st := w.stats(s); st.Dropped != 6 || st.Dead != 1 {
 			t.Errorf("%+v", st)
 		}
