@@ -67,12 +67,7 @@ func (s *Service) GetAll(ctx context.Context, r repository.Repository, refs []Re
 }
 
 func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, accept []string, needBody bool) (Image, error) {
-	var i row
-	var body []byte // sealed
-	err := s.Durable.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
-		i, body, err = findBody(ctx, tx, r, ref, needBody)
-		return err
-	})
+	i, body, err := s.findKept(ctx, r, ref, needBody)
 	if err == nil && i.status != Active {
 		err = refuse(ref, Inaccessible)
 	}
@@ -106,6 +101,38 @@ func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, ac
 		asked.tag = ref.Tag
 	}
 	return s.translate(ctx, r, img, asked, accept)
+}
+
+// keptBytes bounds what is kept of images that are pulled, in bytes; a row takes some rowBytes.
+const keptBytes, rowBytes = 4 << 20, 400
+
+// pulled is an image as pulls find it; body is its manifest, sealed.
+type pulled struct {
+	row  row
+	body []byte
+}
+
+// findKept is findBody out of memory, where the repository has not changed since.
+func (s *Service) findKept(ctx context.Context, r repository.Repository, ref Ref, needed bool) (row, []byte, error) {
+	if err := ref.check(); err != nil {
+		return row{}, nil, err
+	}
+	key := string(ref.Tag)
+	if key == "" {
+		key = string(ref.Digest) // no tag has a colon
+	}
+	found, ok, at := s.kept.Get(r.ID, key)
+	if !ok || needed && found.body == nil {
+		err := s.Durable.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
+			found.row, found.body, err = findBody(ctx, tx, r, ref, needed)
+			return err
+		})
+		if err != nil {
+			return row{}, nil, err
+		}
+		s.kept.Put(r.ID, key, at, found, rowBytes+len(found.body))
+	}
+	return found.row, found.body, ref.matches(found.row.digest)
 }
 
 // findBody is find with the manifest as it is stored, where that is needed.

@@ -16,6 +16,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/domain/repository/kept"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
@@ -114,6 +115,7 @@ type Service struct {
 	Config
 	pulls        pulltimes.Times
 	translations translated.Manifests
+	kept         *kept.Cache[pulled]
 }
 
 // New returns the service.
@@ -121,7 +123,7 @@ func New(c Config) *Service {
 	if c.FlushPulls <= 0 {
 		c.FlushPulls = time.Minute
 	}
-	return &Service{Config: c}
+	return &Service{Config: c, kept: repository.Keep[pulled](c.Repositories, keptBytes)}
 }
 
 // row is an image as its table has it.

@@ -12,6 +12,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
+	"github.com/berth-registry/berth/internal/infra/sqldb/batch"
 )
 
 // Put is a push: the input of Service.Put.
@@ -212,13 +213,13 @@ func (s *Service) insert(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 	if _, err := tx.Exec(ctx, `INSERT INTO manifest (image_id, body) VALUES ($1, $2)`, i.id, p.sealed); err != nil {
 		return row{}, err
 	}
-	err = insertMany(ctx, tx, `INSERT INTO image_layer (image_id, digest, repository_id, media_type) VALUES `, len(blobs), func(n int) []any {
+	err = batch.Insert(ctx, tx, `INSERT INTO image_layer (image_id, digest, repository_id, media_type) VALUES `, len(blobs), func(n int) []any {
 		return []any{i.id, string(blobs[n].Digest), r.ID, blobs[n].MediaType}
 	})
 	if err != nil {
 		return row{}, err
 	}
-	err = insertMany(ctx, tx, `INSERT INTO image_child (image_id, digest, repository_id) VALUES `, len(children), func(n int) []any {
+	err = batch.Insert(ctx, tx, `INSERT INTO image_child (image_id, digest, repository_id) VALUES `, len(children), func(n int) []any {
 		return []any{i.id, string(children[n]), r.ID}
 	})
 	if err != nil || p.translation == "" {
@@ -289,10 +290,10 @@ const childrenByDigest = `SELECT digest, size FROM image WHERE repository_id = $
 func requireChildren(ctx context.Context, tx *sqldb.Tx, r repository.Repository, p push) (digests []name.Digest, size int64, err error) {
 	children := p.manifest.ChildManifests()
 	sizes := make(map[name.Digest]int64, len(children))
-	for n := 0; n < len(children); n += rowsPerStatement {
-		batch := children[n:min(n+rowsPerStatement, len(children))]
+	for n := 0; n < len(children); n += batch.Size {
+		some := children[n:min(n+batch.Size, len(children))]
 		args := []any{r.ID}
-		for _, c := range batch {
+		for _, c := range some {
 			args = append(args, string(c.Digest))
 		}
 		_, err := sqldb.Collect(ctx, tx, func(row sqldb.Scanner) (struct{}, error) {
@@ -301,7 +302,7 @@ func requireChildren(ctx context.Context, tx *sqldb.Tx, r repository.Repository,
 			err := row.Scan(&digest, &size)
 			sizes[name.Digest(digest)] = size
 			return struct{}{}, err
-		}, childrenByDigest+sqldb.In(2, len(batch)), args...)
+		}, childrenByDigest+sqldb.In(2, len(some)), args...)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -353,29 +354,4 @@ func (s *Service) setTag(ctx context.Context, tx *sqldb.Tx, r repository.Reposit
 func addTags(ctx context.Context, tx *sqldb.Tx, id, delta int64) error {
 	_, err := tx.Exec(ctx, `UPDATE image SET tags = tags + $1 WHERE id = $2`, delta, id)
 	return err
-}
-
-// rowsPerStatement keeps statements with many values far below the engines'
-// limits on placeholders.
-const rowsPerStatement = 500
-
-// insertMany inserts n rows whose values row gives, many with one statement.
-func insertMany(ctx context.Context, tx *sqldb.Tx, insert string, n int, row func(int) []any) error {
-	for from := 0; from < n; from += rowsPerStatement {
-		var text strings.Builder
-		text.WriteString(insert)
-		var args []any
-		for k := from; k < min(from+rowsPerStatement, n); k++ {
-			values := row(k)
-			if k > from {
-				text.WriteByte(',')
-			}
-			text.WriteString(sqldb.In(len(args)+1, len(values)))
-			args = append(args, values...)
-		}
-		if _, err := tx.Exec(ctx, text.String(), args...); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -81,6 +81,8 @@ func TestBytesMoveWhenEveryImageIsArchived(t *testing.T) {
 		w.holds(s, r, b) // another repository's image is active
 
 		w.state(s, other, two, archived, d)
+		_, err = s.Stat(ctx, r, d) // it is there until its bytes have gone
+		w.must(err)
 		w.settle(s, 1, 0)
 		w.stands(0, 1)
 		_, err = read(s, r, d)

@@ -17,6 +17,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
+	"github.com/berth-registry/berth/internal/domain/repository/kept"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/jobs"
@@ -102,6 +103,7 @@ type Service struct {
 	store        func(name.Region) (blobstore.Store, bool)
 	archive      func(name.Region) (blobstore.Store, bool)
 	repositories *repository.Service
+	kept         *kept.Cache[Layer] // of those that images name
 	uploads      *upload.Service
 	places       *placement.Service
 	collector    *collect.Service
@@ -134,6 +136,7 @@ const (
 func New(c Config) *Service {
 	s := &Service{
 		durable: c.Durable, volatile: c.Volatile, store: c.Store, archive: c.Archive, repositories: c.Repositories,
+		kept:  repository.Keep[Layer](c.Repositories, keptBytes),
 		clock: c.Clock, log: c.Log, quotas: c.Quotas, grace: c.Grace, uploadLife: c.UploadLife, redirects: c.Redirects,
 	}
 	if s.grace == 0 {
@@ -146,7 +149,7 @@ func New(c Config) *Service {
 	s.uploads = upload.New(s.uploadConfig(c))
 	s.collector = collect.New(collect.Config{DB: s.durable, Place: s.place, Clock: s.clock, Log: s.log,
 		AskTx: func(ctx context.Context, tx *sqldb.Tx, blobs []int64) error { return s.places.AskTx(ctx, tx, blobs) }})
-	s.places = placement.New(placement.Config{DB: s.durable, Place: s.place, Clock: s.clock, Log: s.log, Jobs: c.Jobs, Bury: s.collector.Bury})
+	s.places = placement.New(placement.Config{DB: s.durable, Place: s.place, Clock: s.clock, Log: s.log, Jobs: c.Jobs, Bury: s.collector.Bury, Moved: s.kept.Clear})
 	round := c.ReconcileRound
 	if round == 0 {
 		round = defaultRound

@@ -97,16 +97,29 @@ func find(ctx context.Context, tx *sqldb.Tx, repositoryID int64, ds []name.Diges
 // about to push an image that does. errs.LayersNotFound, for an archived layer
 // too: who pushes it anew brings its bytes back.
 func (s *Service) Stat(ctx context.Context, r repository.Repository, d name.Digest) (Layer, error) {
+	l, ok, at := s.kept.Get(r.ID, string(d))
+	if ok {
+		return l, nil
+	}
 	found, err := s.Check(ctx, r, []name.Digest{d})
 	if err != nil {
 		return Layer{}, err
 	}
-	l, ok := found[d]
+	l, ok = found[d]
 	if !ok || l.Archived {
 		return Layer{}, notFound(r, d)
 	}
+	// What changes here is that no image names it any more, which locks the repository,
+	// or that its bytes go into the archive.
+	if l.Referenced {
+		s.kept.Put(r.ID, string(d), at, l, layerBytes)
+	}
 	return l, nil
 }
+
+// keptBytes bounds what is kept of layers that clients ask for, in bytes; one takes some
+// layerBytes.
+const keptBytes, layerBytes = 1 << 20, 200
 
 // Check is Stat for many digests: those that the repository does not hold are
 // missing from the answer. Archived ones are in it.

@@ -79,6 +79,7 @@ func (s *Service) Stored(ctx context.Context, id int64) (Repository, error) {
 // LockStored reads a repository by its number, deleted or not, and holds its row
 // until the transaction ends. errs.RepositoryNotFound.
 func (s *Service) LockStored(ctx context.Context, tx *sqldb.Tx, id int64) (Repository, error) {
+	s.contentsAfter(tx, id)
 	return s.storedTx(ctx, tx, id, tx.ForUpdate())
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/policy"
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/registry"
+	"github.com/berth-registry/berth/internal/domain/repository/kept"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/keys"
 	"github.com/berth-registry/berth/internal/infra/revcache"
@@ -43,6 +44,8 @@ type Service struct {
 	// rows are repositories as they stand, but for their counts of images. Only a
 	// database that no other node writes to is remembered.
 	rows *revcache.Cache[accessKey, Repository]
+	// contents are told when something in a repository may have changed.
+	contents []func(repository int64)
 }
 
 // New returns the service.
@@ -52,6 +55,18 @@ func New(c Config) *Service {
 		s.rows = revcache.New[accessKey, Repository](c.Clock, CacheLife, maxAccess)
 	}
 	return s
+}
+
+// Keep is a cache of at most most bytes for what is read of repositories' images and
+// layers, each by the number of its repository; nil where other processes may change them.
+// It is called before the service is used.
+func Keep[V any](s *Service, most int) *kept.Cache[V] {
+	if s.DB.Shared() {
+		return nil
+	}
+	c := kept.New[V](most)
+	s.contents = append(s.contents, c.Changed)
+	return c
 }
 
 // update runs fn in a transaction. errs.StorageFull when the database has no
@@ -278,7 +293,8 @@ func (s *Service) GetTx(ctx context.Context, tx *sqldb.Tx, reg name.Registry, re
 }
 
 // Lock reads the repository afresh and holds its row until the transaction
-// ends. Whatever changes a repository's images or layers takes it first.
+// ends. Whatever changes a repository's images, or layers that they name, takes it first:
+// what is kept of them goes when the transaction has been committed.
 // It returns errs.RepositoryNotFound when the repository has gone, also when it
 // can be restored: then its row is held all the same.
 func (s *Service) Lock(ctx context.Context, tx *sqldb.Tx, r Repository) (Repository, error) {
@@ -286,7 +302,21 @@ func (s *Service) Lock(ctx context.Context, tx *sqldb.Tx, r Repository) (Reposit
 	if errors.Is(err, sqldb.ErrNoRows) || err == nil && !fresh.DeletedAt.IsZero() {
 		return Repository{}, NotFound(r.Registry, r.Name)
 	}
+	s.contentsAfter(tx, r.ID)
 	return fresh, err
+}
+
+// contentsAfter has what is kept of the repository's contents dropped when the
+// transaction has been committed.
+func (s *Service) contentsAfter(tx *sqldb.Tx, id int64) {
+	if len(s.contents) == 0 {
+		return
+	}
+	tx.AfterCommit(func() {
+		for _, changed := range s.contents {
+			changed(id)
+		}
+	})
 }
 
 // AddImages changes the repository's count of images. The caller holds the

@@ -60,6 +60,8 @@ type Config struct {
 	Jobs *jobs.Queue
 	// Bury removes an object that a committed row of garbage names.
 	Bury func(ctx context.Context, r name.Region, objectKey string, archived bool) error
+	// Moved is told when a blob has come into the archive or out of it; nil: nobody is.
+	Moved func()
 }
 
 // Service moves blobs. Its methods may be called from many goroutines and on
@@ -275,6 +277,9 @@ func (s *Service) move(ctx context.Context, b placed) (moved bool, err error) {
 				return err
 			}
 			moved = true
+			if s.Moved != nil {
+				tx.AfterCommit(s.Moved)
+			}
 			_, err = tx.Exec(ctx, `DELETE FROM blob_placement WHERE blob_id = $1`, b.id)
 			return err
 		})
