@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/berth-registry/berth/internal/infra/resident"
 )
 
 // Run serves until ctx ends, then drains: it stops accepting, finishes the
@@ -48,7 +49,11 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 	}
 	go func() { failed <- admin.Serve(socket) }()
 	ready(info)
-	go debug.FreeOSMemory() // what only the start has needed
+	go func() {
+		if err := resident.Release(); err != nil {
+			a.log.Debug("memory that only the start has needed cannot be given back", "error", err)
+		}
+	}()
 
 	select {
 	case <-ctx.Done():

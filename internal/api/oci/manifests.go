@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/berth-registry/berth/internal/api/oci/problem"
+	"github.com/berth-registry/berth/internal/api/oci/trail"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image"
@@ -47,14 +48,12 @@ const tagConstraint = "must satisfy regular expression '" + name.TagPattern + "'
 // referenceOf reads what a manifest path ends in. An impossible tag is a tag
 // that is not there; ECR refuses it as a parameter.
 func (a *API) referenceOf(c *call) (image.Ref, error) {
-	id := map[string]string{}
-	c.params["imageIds"] = []map[string]string{id}
 	if strings.Contains(c.Reference, ":") {
-		id["imageDigest"] = c.Reference
+		c.params["imageIds"] = trail.ImageID{Member: "imageDigest", Value: c.Reference}
 		d, err := a.digest("imageDigest", c.Reference)
 		return image.Ref{Digest: d}, err
 	}
-	id["imageTag"] = c.Reference
+	c.params["imageIds"] = trail.ImageID{Member: "imageTag", Value: c.Reference}
 	t, err := name.ParseTag(c.Reference)
 	if err != nil {
 		if a.c.Quirks {

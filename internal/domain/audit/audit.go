@@ -87,7 +87,7 @@ type Entry struct {
 const (
 	maxBuffered      = 20_000   // entries; beyond it Overflow says what happens
 	maxBufferedBytes = 64 << 20 // of their parameters and answers, which hold manifests
-	batchSize        = 500      // rows in one transaction
+	batchSize        = 1000     // in one transaction
 	flushInterval    = time.Second
 	// dropWarning is how far apart warnings of dropped entries are at least.
 	dropWarning = time.Minute

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/image/manifest"
@@ -32,7 +31,7 @@ func (s *Service) Get(ctx context.Context, r repository.Repository, ref Ref, acc
 	return img, err
 }
 
-// Peek is Get for a caller whose pulls are not to be noted.
+// Peek is Get that notes no pull.
 func (s *Service) Peek(ctx context.Context, r repository.Repository, ref Ref, accept []string) (Image, error) {
 	return s.read(ctx, r, ref, accept, true)
 }
@@ -67,34 +66,50 @@ func (s *Service) GetAll(ctx context.Context, r repository.Repository, refs []Re
 }
 
 func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, accept []string, needBody bool) (Image, error) {
-	i, body, err := s.findKept(ctx, r, ref, needBody)
-	if err == nil && i.status != Active {
+	found, err := s.findKept(ctx, r, ref, needBody)
+	if err == nil && found.row.status != Active {
 		err = refuse(ref, Inaccessible)
 	}
-	// Nearly all get what is stored, by one statement.
-	stored := err == nil && (ref.Digest != "" || accepts(accept, i.mediaType))
-	var asked form // the translation that was asked for by its digest
-	if f := (Failure{}); !stored && (err == nil || ref.Digest != "" && errors.As(err, &f)) {
-		err = s.Durable.View(ctx, func(tx *sqldb.Tx) (err error) {
-			if i, asked, err = s.findForm(ctx, tx, r, ref); err != nil {
-				return err
-			}
-			if i.status != Active {
-				return refuse(ref, Inaccessible)
-			}
-			i, body, err = findBody(ctx, tx, r, Ref{Digest: i.digest}, true)
-			return err
-		})
-		stored, needBody = asked == form{} && (ref.Digest != "" || accepts(accept, i.mediaType)), true
+	switch {
+	case err == nil && (ref.Digest != "" || accepts(accept, found.row.mediaType)):
+	case err == nil || ref.Digest != "" && isFailure(err):
+		return s.readForm(ctx, r, ref, accept)
+	default:
+		return Image{}, err
 	}
+	img := found.row.image(ref.Tag)
+	if needBody {
+		img.Manifest, err = s.Repositories.Unseal(ctx, r, SealContext(img.Digest), found.body)
+	}
+	return img, err
+}
+
+func isFailure(err error) bool {
+	var f Failure
+	return errors.As(err, &f)
+}
+
+// readForm is read for what is translated, or named by the digest of a translation.
+func (s *Service) readForm(ctx context.Context, r repository.Repository, ref Ref, accept []string) (Image, error) {
+	var i row
+	var body []byte // sealed
+	var asked form  // the translation that was asked for by its digest
+	err := s.Durable.View(ctx, func(tx *sqldb.Tx) (err error) {
+		if i, asked, err = s.findForm(ctx, tx, r, ref); err != nil {
+			return err
+		}
+		if i.status != Active {
+			return refuse(ref, Inaccessible)
+		}
+		i, body, err = findBody(ctx, tx, r, Ref{Digest: i.digest}, true)
+		return err
+	})
 	if err != nil {
 		return Image{}, err
 	}
 	img := i.image(ref.Tag)
-	if !needBody {
-		return img, nil
-	}
-	if img.Manifest, err = s.Repositories.Unseal(ctx, r, SealContext(i.digest), body); err != nil || stored {
+	img.Manifest, err = s.Repositories.Unseal(ctx, r, SealContext(i.digest), body)
+	if err != nil || asked == (form{}) && (ref.Digest != "" || accepts(accept, i.mediaType)) {
 		return img, err
 	}
 	if asked.tag == "" {
@@ -103,36 +118,41 @@ func (s *Service) read(ctx context.Context, r repository.Repository, ref Ref, ac
 	return s.translate(ctx, r, img, asked, accept)
 }
 
-// keptBytes bounds what is kept of images that are pulled, in bytes; a row takes some rowBytes.
+// keptBytes bounds what is kept of images; rowBytes is about what a row takes.
 const keptBytes, rowBytes = 4 << 20, 400
 
-// pulled is an image as pulls find it; body is its manifest, sealed.
+// pulled is an image with its manifest, sealed.
 type pulled struct {
 	row  row
 	body []byte
 }
 
-// findKept is findBody out of memory, where the repository has not changed since.
-func (s *Service) findKept(ctx context.Context, r repository.Repository, ref Ref, needed bool) (row, []byte, error) {
+// findKept is findBody out of memory, while the repository is as it was.
+func (s *Service) findKept(ctx context.Context, r repository.Repository, ref Ref, needed bool) (pulled, error) {
 	if err := ref.check(); err != nil {
-		return row{}, nil, err
+		return pulled{}, err
 	}
 	key := string(ref.Tag)
 	if key == "" {
-		key = string(ref.Digest) // no tag has a colon
+		key = string(ref.Digest)
 	}
 	found, ok, at := s.kept.Get(r.ID, key)
 	if !ok || needed && found.body == nil {
-		err := s.Durable.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
-			found.row, found.body, err = findBody(ctx, tx, r, ref, needed)
-			return err
-		})
-		if err != nil {
-			return row{}, nil, err
+		var err error
+		if found, err = s.findPulled(ctx, r, ref, needed); err != nil {
+			return pulled{}, err
 		}
 		s.kept.Put(r.ID, key, at, found, rowBytes+len(found.body))
 	}
-	return found.row, found.body, ref.matches(found.row.digest)
+	return found, ref.matches(found.row.digest)
+}
+
+func (s *Service) findPulled(ctx context.Context, r repository.Repository, ref Ref, needed bool) (found pulled, err error) {
+	err = s.Durable.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
+		found.row, found.body, err = findBody(ctx, tx, r, ref, needed)
+		return err
+	})
+	return found, err
 }
 
 // findBody is find with the manifest as it is stored, where that is needed.
@@ -198,15 +218,15 @@ func untranslated(m manifest.Manifest) error {
 	return errs.New(errs.ManifestUntranslated, "Requested image has a manifest of the media type %s, which is none of those that the client accepts, and cannot be translated", m.MediaType)
 }
 
-// maxConfigBytes bounds the image configuration that is read for a translation
-// to schema 1; the manifest that holds it could not be larger anyway.
-const maxConfigBytes = 4 << 20
-
 func (s *Service) toSchema1(ctx context.Context, r repository.Repository, tag name.Tag, img Image, m manifest.Manifest) (Image, error) {
-	if m.Config.Size > maxConfigBytes {
+	if m.Config.Size > translated.MaxConfigBytes {
 		return Image{}, untranslated(m)
 	}
-	config, err := s.readConfig(ctx, r, m.Config.Digest)
+	content, _, err := s.Layers.Open(ctx, r, m.Config.Digest, 0, -1)
+	if err != nil {
+		return Image{}, err
+	}
+	config, err := translated.ReadConfig(content)
 	if err != nil {
 		return Image{}, err
 	}
@@ -221,21 +241,4 @@ func (s *Service) toSchema1(ctx context.Context, r repository.Repository, tag na
 	img.ManifestSize = int64(len(body))
 	s.translations.Note(r.ID, digest, translated.Origin{Image: img.ID, Tag: tag})
 	return img, nil
-}
-
-func (s *Service) readConfig(ctx context.Context, r repository.Repository, d name.Digest) (config []byte, err error) {
-	body, _, err := s.Layers.Open(ctx, r, d, 0, -1)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if closeErr := body.Close(); err == nil {
-			err = closeErr
-		}
-	}()
-	config, err = io.ReadAll(io.LimitReader(body, maxConfigBytes+1))
-	if err == nil && len(config) > maxConfigBytes {
-		err = errs.New(errs.ManifestUntranslated, "Requested image has a configuration that is too large to be translated")
-	}
-	return config, err
 }

@@ -103,7 +103,7 @@ type Service struct {
 	store        func(name.Region) (blobstore.Store, bool)
 	archive      func(name.Region) (blobstore.Store, bool)
 	repositories *repository.Service
-	kept         *kept.Cache[Layer] // of those that images name
+	kept         *kept.Cache[held] // of those that were asked for
 	uploads      *upload.Service
 	places       *placement.Service
 	collector    *collect.Service
@@ -136,7 +136,7 @@ const (
 func New(c Config) *Service {
 	s := &Service{
 		durable: c.Durable, volatile: c.Volatile, store: c.Store, archive: c.Archive, repositories: c.Repositories,
-		kept:  repository.Keep[Layer](c.Repositories, keptBytes),
+		kept:  repository.Keep[held](c.Repositories, keptBytes),
 		clock: c.Clock, log: c.Log, quotas: c.Quotas, grace: c.Grace, uploadLife: c.UploadLife, redirects: c.Redirects,
 	}
 	if s.grace == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -97,29 +98,39 @@ func find(ctx context.Context, tx *sqldb.Tx, repositoryID int64, ds []name.Diges
 // about to push an image that does. errs.LayersNotFound, for an archived layer
 // too: who pushes it anew brings its bytes back.
 func (s *Service) Stat(ctx context.Context, r repository.Repository, d name.Digest) (Layer, error) {
-	l, ok, at := s.kept.Get(r.ID, string(d))
-	if ok {
-		return l, nil
+	h, ok, at := s.kept.Get(r.ID, string(d))
+	keep := !ok
+	if !ok {
+		var err error
+		if h, err = s.lookup(ctx, r, d); err != nil {
+			return Layer{}, err
+		}
 	}
-	found, err := s.Check(ctx, r, []name.Digest{d})
-	if err != nil {
-		return Layer{}, err
+	if s.nearReview(h) {
+		// Rarely: digests that were pushed or lost their image long ago.
+		found, err := s.postpone(ctx, r, []name.Digest{d})
+		if err != nil {
+			return Layer{}, err
+		}
+		if h, ok = found[d]; !ok {
+			return Layer{}, notFound(r, d)
+		}
+		keep = true
 	}
-	l, ok = found[d]
-	if !ok || l.Archived {
+	if h.Archived {
 		return Layer{}, notFound(r, d)
 	}
-	// What changes here is that no image names it any more, which locks the repository,
-	// or that its bytes go into the archive.
-	if l.Referenced {
-		s.kept.Put(r.ID, string(d), at, l, layerBytes)
+	// What changes this is that an image names it, or none any more, or that its review is
+	// brought forward, which all lock the repository; or that its bytes go into the archive.
+	if keep {
+		s.kept.Put(r.ID, string(d), at, h, heldBytes)
 	}
-	return l, nil
+	return h.Layer, nil
 }
 
 // keptBytes bounds what is kept of layers that clients ask for, in bytes; one takes some
-// layerBytes.
-const keptBytes, layerBytes = 1 << 20, 200
+// heldBytes.
+const keptBytes, heldBytes = 1 << 20, 400
 
 // Check is Stat for many digests: those that the repository does not hold are
 // missing from the answer. Archived ones are in it.
@@ -136,8 +147,7 @@ func (s *Service) Check(ctx context.Context, r repository.Repository, ds []name.
 	if err != nil {
 		return nil, err
 	}
-	if s.nearReview(found) {
-		// Rarely: digests that were pushed or lost their image long ago.
+	if slices.ContainsFunc(slices.Collect(maps.Values(found)), s.nearReview) {
 		if found, err = s.postpone(ctx, r, ds); err != nil {
 			return nil, err
 		}
@@ -149,16 +159,10 @@ func (s *Service) Check(ctx context.Context, r repository.Repository, ds []name.
 	return layers, nil
 }
 
-// nearReview says whether one of the layers has no image that names it and no more
-// than half of the grace period left.
-func (s *Service) nearReview(found map[name.Digest]held) bool {
-	soon := s.clock.Now().Add(s.grace / 2).UnixMicro()
-	for _, h := range found {
-		if !h.Referenced && h.review != 0 && h.review <= soon {
-			return true
-		}
-	}
-	return false
+// nearReview says whether no image names the layer and it has no more than half of the
+// grace period left.
+func (s *Service) nearReview(h held) bool {
+	return !h.Referenced && h.review != 0 && h.review <= s.clock.Now().Add(s.grace/2).UnixMicro()
 }
 
 // postpone begins the grace period of the digests anew and finds what is still

@@ -117,13 +117,12 @@ func (s *Service) open(password string) (c tokenClaims, ok bool) {
 // errs.AccessDenied for everything else that is not a token of ours for this
 // region and a principal that still exists.
 func (s *Service) Verify(ctx context.Context, password string, region name.Region) (Principal, error) {
-	refused := errs.New(errs.AccessDenied, "Not Authorized")
 	c, err := s.tokens.Get(ctx, sha256.Sum256([]byte(password)), revcache.Source[tokenClaims]{
 		Revision: func(context.Context) (int64, error) { return 0, nil }, // what a password says does not change
 		Load: func(context.Context) (tokenClaims, int64, error) {
 			c, ok := s.open(password)
 			if !ok {
-				return tokenClaims{}, 0, refused
+				return tokenClaims{}, 0, notAuthorized()
 			}
 			return c, 0, nil
 		},
@@ -132,7 +131,7 @@ func (s *Service) Verify(ctx context.Context, password string, region name.Regio
 		return Principal{}, err
 	}
 	if c.Region != string(region) {
-		return Principal{}, refused
+		return Principal{}, notAuthorized()
 	}
 	if s.clk.Now().Unix() >= c.Expires {
 		return Principal{}, errs.New(errs.TokenExpired, "Your authorization token has expired. Reauthenticate and try again.")
@@ -143,7 +142,7 @@ func (s *Service) Verify(ctx context.Context, password string, region name.Regio
 			return Principal{}, err
 		}
 		if !who.Found {
-			return Principal{}, refused
+			return Principal{}, notAuthorized()
 		}
 		return *c.Session, nil
 	}
@@ -152,7 +151,9 @@ func (s *Service) Verify(ctx context.Context, password string, region name.Regio
 		return Principal{}, err
 	}
 	if !found || !key.Enabled {
-		return Principal{}, refused
+		return Principal{}, notAuthorized()
 	}
 	return key.Principal, nil
 }
+
+func notAuthorized() error { return errs.New(errs.AccessDenied, "Not Authorized") }

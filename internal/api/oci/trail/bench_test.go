@@ -23,7 +23,7 @@ func BenchmarkEntry(b *testing.B) {
 	log := slog.New(slog.DiscardHandler)
 	for called, params := range map[string]members{
 		"blob":     {"registryId": c.Registry.Account, "repositoryName": c.Repository, "layerDigest": "sha256:0000000000000000000000000000000000000000000000000000000000000000"},
-		"manifest": {"registryId": c.Registry.Account, "repositoryName": c.Repository, "imageIds": []map[string]string{{"imageTag": "latest"}}, "acceptedMediaTypes": []string{"application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"}},
+		"manifest": {"registryId": c.Registry.Account, "repositoryName": c.Repository, "imageIds": trail.ImageID{Member: "imageTag", Value: "latest"}, "acceptedMediaTypes": []string{"application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"}},
 	} {
 		b.Run(called, func(b *testing.B) {
 			b.ReportAllocs()

@@ -165,6 +165,12 @@ func marshal(log *slog.Logger, members map[string]any) json.RawMessage {
 			b = appendText(b, string(v))
 		case name.Digest:
 			b = appendText(b, string(v))
+		case []string:
+			b = appendTexts(b, v)
+		case ImageID:
+			b = append(b, `[{"`...)
+			b = append(append(b, v.Member...), `":`...)
+			b = append(appendText(b, v.Value), "}]"...)
 		default:
 			one, err := json.Marshal(v)
 			if err != nil {
@@ -179,6 +185,22 @@ func marshal(log *slog.Logger, members map[string]any) json.RawMessage {
 		return json.RawMessage(fmt.Sprintf(`{"omitted":true,"originalSize":%d,"reason":"too large"}`, len(b)))
 	}
 	return b
+}
+
+// ImageID is the parameter imageIds of a call for one image, by one member: imageTag or
+// imageDigest.
+type ImageID struct{ Member, Value string }
+
+// appendTexts appends texts as an array of JSON.
+func appendTexts(b []byte, texts []string) []byte {
+	b = append(b, '[')
+	for i, s := range texts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendText(b, s)
+	}
+	return append(b, ']')
 }
 
 // appendText appends a text as a string of JSON.

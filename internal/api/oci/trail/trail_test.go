@@ -26,7 +26,7 @@ func TestFill(t *testing.T) {
 		request, answer  string
 	}{
 		{audit.Entry{EventName: "BatchGetImage", ReadOnly: true},
-			members{"imageIds": []members{{"imageTag": "latest"}}, "acceptedMediaTypes": []string{"application/json, a/b;q=0.5", "c/d", ""}}, members{"x": 1},
+			members{"imageIds": trail.ImageID{Member: "imageTag", Value: "latest"}, "acceptedMediaTypes": []string{"application/json, a/b;q=0.5", "c/d", ""}}, members{"x": 1},
 			`{"acceptedMediaTypes":["application/json","a/b","c/d"],"imageIds":[{"imageTag":"latest"}],` + at + `}`, ""},
 		{audit.Entry{EventName: "PutImage"},
 			members{"imageManifest": `{"a":1}`, "imageTag": "latest"}, members{"image": members{"registryId": "111111111111", "repositoryName": "testrepo", "imageId": members{"imageDigest": "sha256:1"}}},

@@ -4,10 +4,12 @@ const (
 	// longSegments is how many segments a long run has. Shorter ones cost more
 	// calls, longer ones leave the processor's cache before they are sent.
 	longSegments = 8
-	// longRuns is how many long runs may be in use at once, 27 MiB of memory.
+	// longRuns is how many long runs may be in use at once, 9 MiB of memory.
 	// Beyond it readers open one segment at a time, so that a thousand of them
 	// take 64 MiB.
-	longRuns = 48
+	longRuns = 16
+	// longSize is how much memory a long run has.
+	longSize = segmentSize + longSegments*sealedSegment + overhead
 )
 
 // run is memory for sealed segments and what they hold. In a long one the sealed
@@ -17,10 +19,6 @@ const (
 type run struct {
 	bytes []byte
 	gap   int // 0: a short run
-}
-
-func newLongRun() any {
-	return &run{bytes: make([]byte, segmentSize+longSegments*sealedSegment+overhead), gap: segmentSize}
 }
 
 func newShortRun() any { return &run{bytes: make([]byte, sealedSegment+overhead)} }
@@ -47,10 +45,9 @@ func (r *run) place(at int) []byte {
 // borrow lends memory for a part with so many sealed bytes.
 func (b *buffers) borrow(left int64) *run {
 	if left > sealedSegment+overhead {
-		if b.long.Add(1) <= longRuns {
-			return b.longRuns.Get().(*run)
+		if memory := b.long.Get(); memory != nil {
+			return &run{bytes: memory, gap: segmentSize}
 		}
-		b.long.Add(-1)
 	}
 	return b.shortRuns.Get().(*run)
 }
@@ -61,6 +58,5 @@ func (b *buffers) giveBack(r *run) {
 		b.shortRuns.Put(r)
 		return
 	}
-	b.longRuns.Put(r)
-	b.long.Add(-1)
+	b.long.Put(r.bytes)
 }

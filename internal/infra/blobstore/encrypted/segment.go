@@ -8,9 +8,9 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/arena"
 )
 
 const (
@@ -140,8 +140,8 @@ type buffers struct {
 	segments sync.Pool // *[segmentSize]byte
 	runs     sync.Pool // *[runSize]byte
 
-	longRuns, shortRuns sync.Pool    // *run
-	long                atomic.Int64 // long ones that are lent
+	shortRuns sync.Pool    // *run
+	long      *arena.Arena // of long ones
 }
 
 const runSize = runSegments * sealedSegment
@@ -150,7 +150,7 @@ func newBuffers() *buffers {
 	return &buffers{
 		segments:  sync.Pool{New: func() any { return new([segmentSize]byte) }},
 		runs:      sync.Pool{New: func() any { return new([runSize]byte) }},
-		longRuns:  sync.Pool{New: newLongRun},
+		long:      arena.New(longSize, longRuns),
 		shortRuns: sync.Pool{New: newShortRun},
 	}
 }

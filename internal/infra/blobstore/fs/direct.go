@@ -2,9 +2,10 @@ package fs
 
 import (
 	"errors"
-	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/berth-registry/berth/internal/infra/blobstore/arena"
 )
 
 const (
@@ -21,15 +22,14 @@ const (
 	// alignment is what the file's position, the memory and the length of such a
 	// write have to be multiples of. It is at least what today's file systems ask for.
 	alignment = 4 << 10
-	// maxBlocks bounds the memory, to 24 MiB: a writer that gets no block does without.
-	maxBlocks = 32
+	// maxBlocks bounds the memory, to 12 MiB: a writer that gets no block does without.
+	maxBlocks = 16
 )
 
-// blocks lends memory to writers. The zero value is ready.
+// blocks lends memory to writers.
 type blocks struct {
-	pool sync.Pool // of *[]byte
-	lent atomic.Int32
-	off  atomic.Bool // the file system cannot do it
+	arena *arena.Arena
+	off   atomic.Bool // the file system cannot do it
 }
 
 // get lends a block, nil if there is none to be had.
@@ -37,21 +37,7 @@ func (b *blocks) get() []byte {
 	if !canDirect || b.off.Load() {
 		return nil
 	}
-	if b.lent.Add(1) > maxBlocks {
-		b.lent.Add(-1)
-		return nil
-	}
-	if block, ok := b.pool.Get().(*[]byte); ok {
-		return *block
-	}
-	// So large a piece begins at a page of its own. If it did not, the kernel would
-	// refuse it, and flush would go by way of the cache.
-	return make([]byte, blockSize)
-}
-
-func (b *blocks) put(block []byte) {
-	b.pool.Put(&block)
-	b.lent.Add(-1)
+	return b.arena.Get()
 }
 
 // plain writes p by way of the page cache.
@@ -157,7 +143,7 @@ func (w *writer) settle() error {
 
 func (w *writer) release() {
 	if w.block != nil {
-		w.store.blocks.put(w.block)
+		w.store.blocks.arena.Put(w.block)
 		w.block, w.held = nil, 0
 	}
 }

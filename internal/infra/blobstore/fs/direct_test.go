@@ -73,7 +73,7 @@ func TestWriterKeepsBytes(t *testing.T) {
 		if err != nil || !bytes.Equal(got, random[:size]) {
 			r.Fatalf("%d of %d bytes are stored, or others, %v", len(got), size, err)
 		}
-		if lent := s.blocks.lent.Load(); lent != 0 {
+		if lent := s.blocks.arena.Lent(); lent != 0 {
 			r.Fatalf("%d blocks were not given back", lent)
 		}
 	})
@@ -104,7 +104,7 @@ func TestBlocksAreBounded(t *testing.T) {
 	for i := range maxBlocks + 5 {
 		open = append(open, create(t, s, fmt.Sprint(i), string(content)))
 	}
-	if lent := s.blocks.lent.Load(); lent > maxBlocks || canDirect && lent != maxBlocks {
+	if lent := s.blocks.arena.Lent(); lent > maxBlocks || canDirect && lent != maxBlocks {
 		t.Errorf("%d blocks are lent", lent)
 	}
 	for i, w := range open {
@@ -119,7 +119,7 @@ func TestBlocksAreBounded(t *testing.T) {
 			t.Errorf("object %d: %d bytes, %v", i, len(got), err)
 		}
 	}
-	if lent := s.blocks.lent.Load(); lent != 0 {
+	if lent := s.blocks.arena.Lent(); lent != 0 {
 		t.Errorf("%d blocks were not given back", lent)
 	}
 }
@@ -130,8 +130,7 @@ func TestNoDirectWrites(t *testing.T) {
 	w := create(t, s, "a", "").(*writer)
 	content := bytes.Repeat([]byte("berth"), flushSize/5+1)
 	// Misaligned memory is what the kernel refuses.
-	w.block = make([]byte, blockSize+1)[1:]
-	s.blocks.lent.Add(1)
+	w.block = s.blocks.arena.Get()[1:]
 	if _, err := w.Write(content); err != nil {
 		t.Fatal(err)
 	}
@@ -158,14 +157,13 @@ func TestFailedFlush(t *testing.T) {
 			t.Fatal(err)
 		}
 		if w.block == nil {
-			w.block, w.held = make([]byte, blockSize), directLeast // where the system has no such writes
-			s.blocks.lent.Add(1)
+			w.block, w.held = s.blocks.arena.Get(), directLeast // where the system has no such writes
 		}
 		if err := end(w); !errors.Is(err, os.ErrClosed) && !errors.Is(err, syscall.EBADF) {
 			t.Errorf("%s: %v", name, err)
 		}
 		_ = w.Close() // its file is closed
-		if lent := s.blocks.lent.Load(); lent != 0 {
+		if lent := s.blocks.arena.Lent(); lent != 0 {
 			t.Errorf("%s: %d blocks were not given back", name, lent)
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"syscall"
 
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/arena"
 )
 
 const (
@@ -69,7 +70,7 @@ func New(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("blob directory: %w", errors.Join(err, root.Close()))
 	}
-	s := &Store{root: root, top: top, dirs: make(map[string]*directory)}
+	s := &Store{root: root, top: top, dirs: make(map[string]*directory), blocks: blocks{arena: arena.New(blockSize, maxBlocks)}}
 	s.buffers.New = func() any {
 		b := make([]byte, copyBuffer)
 		return &b

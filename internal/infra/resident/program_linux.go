@@ -1,0 +1,34 @@
+package resident
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// releaseProgram takes the program's constant pages out of the process (madvise(2),
+// MADV_DONTNEED). Of a file's mapping that nobody writes to nothing can be lost: the next
+// access finds the file's bytes again.
+func releaseProgram() error {
+	file, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = maps.Close() }() // it was only read
+	spans, err := constant(maps, file)
+	if err != nil {
+		return err
+	}
+	for _, s := range spans {
+		if _, _, no := unix.Syscall(unix.SYS_MADVISE, s.from, s.to-s.from, unix.MADV_DONTNEED); no != 0 {
+			err = errors.Join(err, fmt.Errorf("madvise %x-%x: %w", s.from, s.to, no))
+		}
+	}
+	return err
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package resident
+
+func releaseProgram() error { return nil }
