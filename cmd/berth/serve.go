@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/berth-registry/berth/internal/app"
@@ -24,6 +25,7 @@ func (c serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sparePlaces()
 	log := newLogger(os.Stderr, cfg.Log)
 	match.Quiet(log.Handler()) // what libraries write to slog's default logger
 	a, err := app.New(ctx, cfg, app.Options{Log: log, Version: version()})
@@ -35,6 +37,18 @@ func (c serveCommand) Run(ctx context.Context) error {
 		err = closeErr
 	}
 	return err
+}
+
+// sparePlaces lets two goroutines more run than there are processors, unless the operator
+// has said how many may (GOMAXPROCS). The goroutines that write to the databases come back
+// from every sync to processors that are taken: everybody waits for them, and they would
+// wait for a place among all the others. With places to spare the system lets them run at
+// once.
+func sparePlaces() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		n := runtime.GOMAXPROCS(0)
+		runtime.GOMAXPROCS(n + min(n, 2))
+	}
 }
 
 // printWelcome says where the server listens and what to type next.

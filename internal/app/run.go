@@ -50,6 +50,12 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 	go func() { failed <- admin.Serve(socket) }()
 	ready(info)
 	go func() {
+		// Some of what the workers begin with is needed once, too.
+		select {
+		case <-time.After(startUp):
+		case <-background.Done():
+			return
+		}
 		if err := resident.Release(); err != nil {
 			a.log.Debug("memory that only the start has needed cannot be given back", "error", err)
 		}
@@ -125,3 +131,6 @@ func newServer(h http.Handler) *http.Server {
 		},
 	}
 }
+
+// startUp is how long after the start memory is given back that only the start has needed.
+const startUp = 2 * time.Second

@@ -151,9 +151,9 @@ func (in *Received) beside(ctx context.Context) (store func(piece) error, finish
 }
 
 // enterPipeline says whether one more body can be stored beside its reading:
-// with more of them than processors, nothing is won by it.
+// with more of them, which take a processor and more each, nothing is won by it.
 func (s *Service) enterPipeline() bool {
-	if int(s.piped.Add(1)) <= max(runtime.GOMAXPROCS(0), 2) {
+	if int(s.piped.Add(1)) <= max(runtime.GOMAXPROCS(0)/2, 2) {
 		return true
 	}
 	s.piped.Add(-1)

@@ -16,7 +16,7 @@ import (
 // here, by its manifest; otherwise it fails as layer.Service.Stat does.
 func (s *Service) Stat(ctx context.Context, r repository.Repository, d name.Digest) (layer.Layer, error) {
 	l, err := s.Layers.Stat(ctx, r, d)
-	if err == nil && l.Referenced || err != nil && !errs.Is(err, errs.LayersNotFound) {
+	if s.quiet.Load() || err == nil && l.Referenced || err != nil && !errs.Is(err, errs.LayersNotFound) {
 		return l, err
 	}
 	b, found, lookErr := s.needed(ctx, r, d)
@@ -50,7 +50,7 @@ func (s *Service) Redirect(ctx context.Context, r repository.Repository, d name.
 // with, errs.LimitExceeded and errs.StorageFull among them.
 func (s *Service) Open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64) (io.ReadCloser, layer.Layer, error) {
 	body, l, err := s.Layers.Open(ctx, r, d, offset, length)
-	if !errs.Is(err, errs.LayersNotFound) && !errs.Is(err, errs.LayerInaccessible) {
+	if s.quiet.Load() || !errs.Is(err, errs.LayersNotFound) && !errs.Is(err, errs.LayerInaccessible) {
 		return body, l, err
 	}
 	b, found, lookErr := s.needed(ctx, r, d)

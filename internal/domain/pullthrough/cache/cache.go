@@ -2,8 +2,10 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/event"
@@ -124,6 +126,7 @@ type Service struct {
 	leases once.Leases
 	track  outcome.Tracker
 	blobs  *fetch.Service
+	quiet  atomic.Bool // no image is on its way here, nor was one since Alone
 }
 
 // New returns the service and registers its work on c.Jobs.
@@ -150,7 +153,15 @@ func (s *Service) Stats() outcome.Stats { return s.track.Stats() }
 
 // Alone gives free what an earlier process was fetching: for a process that has its
 // databases to itself, before it works.
-func (s *Service) Alone(ctx context.Context) error { return s.leases.Free(ctx) }
+func (s *Service) Alone(ctx context.Context) error {
+	err := s.Durable.Lookup(ctx, func(tx *sqldb.Tx) error {
+		n := 0
+		err := tx.QueryRow(ctx, `SELECT count(*) FROM pullthrough_import`).Scan(&n)
+		s.quiet.Store(err == nil && n == 0)
+		return err
+	})
+	return errors.Join(err, s.leases.Free(ctx))
+}
 
 // Run returns when ctx has ended and all that the service does by itself has
 // stopped. Layers that were still coming are gone on with by jobs, here or elsewhere.

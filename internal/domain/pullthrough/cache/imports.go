@@ -197,6 +197,7 @@ func (s *Service) expect(ctx context.Context, r repository.Repository, c content
 }
 
 func (s *Service) insertTx(ctx context.Context, tx *sqldb.Tx, a *arrival, blobs []fetch.Blob) error {
+	s.quiet.Store(false)
 	now := s.Clock.Now()
 	a.id, a.createdAt = sqldb.NewID(), now.UnixMicro()
 	_, err := tx.Exec(ctx, `INSERT INTO pullthrough_import (id, repository_id, digest, media_type, body, counterpart, pulled, created_at, failed_at)

@@ -3,8 +3,8 @@ package encrypted
 const (
 	// longSegments is how many segments a long run has. Shorter ones cost more
 	// calls, longer ones leave the processor's cache before they are sent.
-	longSegments = 8
-	// longRuns is how many long runs may be in use at once, 9 MiB of memory.
+	longSegments = 4
+	// longRuns is how many long runs may be in use at once, 5 MiB of memory.
 	// Beyond it readers open one segment at a time, so that a thousand of them
 	// take 64 MiB.
 	longRuns = 16

@@ -17,21 +17,21 @@ import (
 
 // softLimit is how many bytes SQLite takes in the whole process before it uses pages of
 // its caches again in the place of more memory.
-const softLimit = "soft_heap_limit(20971520)"
+const softLimit = "soft_heap_limit(10485760)"
 
 // Writing names the file at path for the connection that writes to it. With
 // durable it syncs every commit.
 func Writing(path string, durable bool) string {
 	return name(path,
 		"busy_timeout(10000)", "journal_mode(WAL)", synchronous(durable), "fullfsync(ON)", "foreign_keys(ON)", "case_sensitive_like(ON)",
-		"cache_size(-8192)", softLimit, "wal_autocheckpoint(4000)", "journal_size_limit(67108864)", "temp_store(MEMORY)")
+		"cache_size(-4096)", softLimit, "wal_autocheckpoint(4000)", "journal_size_limit(67108864)", "temp_store(MEMORY)")
 }
 
 // Reading names the file at path for a connection that only reads.
 func Reading(path string) string {
 	return name(path,
 		"busy_timeout(10000)", "query_only(ON)", "foreign_keys(ON)", "case_sensitive_like(ON)",
-		"cache_size(-2048)", softLimit, "temp_store(MEMORY)")
+		"cache_size(-1024)", softLimit, "temp_store(MEMORY)")
 }
 
 // Migrating names the file at path for a connection that changes the tables.
