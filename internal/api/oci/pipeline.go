@@ -142,6 +142,9 @@ func New(c Config) (*API, error) {
 	return a, nil
 }
 
+// What all answers have; nobody writes to it.
+var distribution, noSniff = []string{"registry/2.0"}, []string{"nosniff"}
+
 // ServeHTTP is the pipeline. Every request under /v2/ passes it from top to
 // bottom; rows see only what came through.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -152,8 +155,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body: transfer.NewBody(r.Body, rc, a.c.Stall),
 	}
 	h := w.Header()
-	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["Docker-Distribution-Api-Version"], h["X-Content-Type-Options"] = distribution, noSniff
 	h.Set("X-Amzn-Requestid", c.requestID)
 
 	the, resp, err := a.answer(ctx, c)

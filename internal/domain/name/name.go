@@ -73,18 +73,11 @@ const (
 	AliasMaxLength      = 50
 )
 
-var (
-	accountRE    = regexp.MustCompile(`^[0-9]{12}$`)
-	regionRE     = regexp.MustCompile(`^[0-9a-z-]{2,25}$`)
-	repositoryRE = regexp.MustCompile(`^` + RepositoryPattern + `$`)
-	tagRE        = regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`)
-	aliasRE      = regexp.MustCompile(`^` + AliasPattern + `$`)
-	digestRE     = regexp.MustCompile(`^[a-zA-Z0-9_+.-]+:[a-fA-F0-9]+$`)
-)
+var aliasRE = regexp.MustCompile(`^` + AliasPattern + `$`)
 
 // ParseAccountID checks that s is a 12-digit account id.
 func ParseAccountID(s string) (AccountID, error) {
-	if !accountRE.MatchString(s) {
+	if !isAccount(s) {
 		return "", ErrAccount
 	}
 	return AccountID(s), nil
@@ -93,7 +86,7 @@ func ParseAccountID(s string) (AccountID, error) {
 // ParseRegion checks that s has the form of a region code. Whether the region
 // exists is the registry's question.
 func ParseRegion(s string) (Region, error) {
-	if !regionRE.MatchString(s) || s == string(Public) {
+	if !isRegion(s) || s == string(Public) {
 		return "", ErrRegion
 	}
 	return Region(s), nil
@@ -102,7 +95,7 @@ func ParseRegion(s string) (Region, error) {
 // ParseRepository checks that s is a repository name of the present ECR
 // grammar: 2 to 256 characters, segments joined by slashes.
 func ParseRepository(s string) (Repository, error) {
-	if len(s) < RepositoryMinLength || len(s) > RepositoryMaxLength || !repositoryRE.MatchString(s) {
+	if len(s) < RepositoryMinLength || len(s) > RepositoryMaxLength || !isRepository(s) {
 		return "", ErrRepository
 	}
 	return Repository(s), nil
@@ -120,7 +113,7 @@ func ParseAlias(s string) (Alias, error) {
 // ParseTag checks that s is a tag that ECR accepts: 1 to 300 characters out of
 // letters, digits, hyphen, underscore and dot.
 func ParseTag(s string) (Tag, error) {
-	if len(s) > TagMaxLength || !tagRE.MatchString(s) {
+	if len(s) > TagMaxLength || !isTag(s) {
 		return "", ErrTag
 	}
 	return Tag(s), nil
@@ -129,7 +122,7 @@ func ParseTag(s string) (Tag, error) {
 // ParseDigest checks that s has the form of a digest and, for the algorithms
 // that can be verified (sha256 and sha512), the right length of lower-case hex.
 func ParseDigest(s string) (Digest, error) {
-	if !digestRE.MatchString(s) {
+	if !LooksLikeDigest(s) {
 		return "", ErrDigest
 	}
 	algorithm, hex, _ := strings.Cut(s, ":")
@@ -148,7 +141,12 @@ func ParseDigest(s string) (Digest, error) {
 
 // LooksLikeDigest says whether s has the loose digest form of the API model,
 // without a check of its length.
-func LooksLikeDigest(s string) bool { return digestRE.MatchString(s) }
+func LooksLikeDigest(s string) bool {
+	algorithm, hex, ok := strings.Cut(s, ":")
+	return ok && consists(algorithm, func(c byte) bool { return inTag(c) || c == '+' }) && consists(hex, func(c byte) bool {
+		return isDigit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+	})
+}
 
 // Algorithm is the part of the digest before the colon.
 func (d Digest) Algorithm() string {

@@ -28,8 +28,8 @@ type SQLiteOptions struct {
 	// that has damaged the file, it is thrown away when it is opened and begun
 	// anew, see DB.Recreated.
 	Durable bool
-	// Readers is how many Views run at the same time; 0 means four, or twice
-	// the number of processors if that is more.
+	// Readers is how many Views run at the same time; 0 means four, or as many as
+	// goroutines may run if those are more. Each takes a megabyte and more.
 	Readers int
 	// Exclusive refuses to open while another process has opened it so.
 	Exclusive bool
@@ -56,7 +56,7 @@ func OpenSQLite(ctx context.Context, o SQLiteOptions) (_ *DB, err error) {
 		return nil, fmt.Errorf("sqldb: %w", err)
 	}
 	if o.Readers <= 0 {
-		o.Readers = max(4, 2*runtime.GOMAXPROCS(0))
+		o.Readers = max(4, runtime.GOMAXPROCS(0))
 	}
 	e := &sqliteEngine{options: o}
 	defer func() {

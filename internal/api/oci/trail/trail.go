@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -67,16 +66,14 @@ func cut(s string) string {
 
 // Fill puts the parameters and the answer into an entry whose name and failure are known, with the
 // members that the operation of that name has in the ECR API. A read and a failed call have
-// no answer. What cannot be written is logged and left out.
+// no answer. What cannot be written is logged and left out. The maps are of no use afterwards.
 func Fill(log *slog.Logger, e *audit.Entry, params, elements map[string]any) {
-	params = maps.Clone(params)
 	if accepted, ok := params["acceptedMediaTypes"].([]string); ok {
 		params["acceptedMediaTypes"] = mediaTypes(accepted)
 	}
 	if e.ReadOnly || e.ErrorCode != "" {
 		elements = nil
 	}
-	elements = maps.Clone(elements)
 	switch e.EventName {
 	case "BatchCheckLayerAvailability":
 		if d, ok := params["layerDigest"]; ok {
@@ -117,10 +114,12 @@ func address(params, elements map[string]any) {
 
 // mediaTypes are those of Accept headers, one by one, without parameters.
 func mediaTypes(accepted []string) (all []string) {
-	for _, one := range strings.Split(strings.Join(accepted, ","), ",") {
-		one, _, _ = strings.Cut(one, ";")
-		if one = strings.TrimSpace(one); one != "" {
-			all = append(all, one)
+	for _, value := range accepted {
+		for one := range strings.SplitSeq(value, ",") {
+			one, _, _ = strings.Cut(one, ";")
+			if one = strings.TrimSpace(one); one != "" {
+				all = append(all, one)
+			}
 		}
 	}
 	return all

@@ -44,14 +44,14 @@ type mediaRange struct {
 func parseAccept(accept []string) []mediaRange {
 	var ranges []mediaRange
 	for _, value := range accept {
-		for _, element := range strings.Split(value, ",") {
+		for element := range strings.SplitSeq(value, ",") {
 			if strings.TrimSpace(element) == "" {
 				continue
 			}
 			r := mediaRange{name: bareMediaType(element), weight: 1000}
 			_, params, _ := strings.Cut(element, ";")
 			valid := strings.Count(r.name, "/") == 1
-			for _, p := range strings.Split(params, ";") {
+			for p := range strings.SplitSeq(params, ";") {
 				key, val, _ := strings.Cut(strings.TrimSpace(p), "=")
 				if !strings.EqualFold(strings.TrimSpace(key), "q") {
 					continue
