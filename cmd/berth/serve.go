@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/berth-registry/berth/internal/app"
@@ -25,7 +26,7 @@ func (c serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sparePlaces()
+	tuneRuntime()
 	log := newLogger(os.Stderr, cfg.Log)
 	match.Quiet(log.Handler()) // what libraries write to slog's default logger
 	a, err := app.New(ctx, cfg, app.Options{Log: log, Version: version()})
@@ -39,15 +40,22 @@ func (c serveCommand) Run(ctx context.Context) error {
 	return err
 }
 
-// sparePlaces lets two goroutines more run than there are processors, unless the operator
-// has said how many may (GOMAXPROCS). The goroutines that write to the databases come back
-// from every sync to processors that are taken: everybody waits for them, and they would
+// tuneRuntime sets what the operator has not set in the environment.
+//
+// Two goroutines more run at once than there are processors. Those that write to the databases come
+// back from every sync to processors that are taken: everybody waits for them, and they would
 // wait for a place among all the others. With places to spare the system lets them run at
 // once.
-func sparePlaces() {
+//
+// The heap grows by four fifths between two collections, not by all of it: some megabytes less for a
+// hundredth of the processor's time.
+func tuneRuntime() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		n := runtime.GOMAXPROCS(0)
 		runtime.GOMAXPROCS(n + min(n, 2))
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(80)
 	}
 }
 

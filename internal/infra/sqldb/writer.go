@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -182,16 +183,22 @@ type outcome struct {
 	err error
 }
 
-// next is the closure that joins the batch, nil if it is to be committed now.
+// next is the closure that joins the batch, nil if it is to be committed now. Before that
+// whoever can run may: a commit costs more than a closure, and with nobody to run there is
+// no wait.
 func (w *writer) next(n int, begun time.Time) *turn {
-	for n < w.maxBatch && time.Since(begun) < w.batchTime {
+	for yielded := false; n < w.maxBatch && time.Since(begun) < w.batchTime; {
 		select {
 		case t := <-w.queue:
 			if t.take() {
 				return t
 			}
 		default:
-			return nil
+			if yielded {
+				return nil
+			}
+			yielded = true
+			runtime.Gosched()
 		}
 	}
 	return nil
