@@ -22,8 +22,8 @@ const (
 	// alignment is what the file's position, the memory and the length of such a
 	// write have to be multiples of. It is at least what today's file systems ask for.
 	alignment = 4 << 10
-	// maxBlocks bounds the memory, to 6 MiB: a writer that gets no block does without.
-	maxBlocks = 8
+	// maxBlocks bounds the memory, to 12 MiB: a writer that gets no block does without.
+	maxBlocks = 16
 )
 
 // blocks lends memory to writers.
