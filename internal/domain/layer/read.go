@@ -98,32 +98,21 @@ func find(ctx context.Context, tx *sqldb.Tx, repositoryID int64, ds []name.Diges
 // about to push an image that does. errs.LayersNotFound, for an archived layer
 // too: who pushes it anew brings its bytes back.
 func (s *Service) Stat(ctx context.Context, r repository.Repository, d name.Digest) (Layer, error) {
-	h, ok, at := s.kept.Get(r.ID, string(d))
-	keep := !ok
-	if !ok {
-		var err error
-		if h, err = s.lookup(ctx, r, d); err != nil {
-			return Layer{}, err
-		}
+	h, err := s.lookup(ctx, r, d, false)
+	if err != nil {
+		return Layer{}, err
 	}
 	if s.nearReview(h) {
 		// Rarely: digests that were pushed or lost their image long ago.
-		found, err := s.postpone(ctx, r, []name.Digest{d})
-		if err != nil {
+		if _, err := s.postpone(ctx, r, []name.Digest{d}); err != nil {
 			return Layer{}, err
 		}
-		if h, ok = found[d]; !ok {
-			return Layer{}, notFound(r, d)
+		if h, err = s.lookup(ctx, r, d, true); err != nil {
+			return Layer{}, err
 		}
-		keep = true
 	}
 	if h.Archived {
 		return Layer{}, notFound(r, d)
-	}
-	// What changes this is that an image names it, or none any more, or that its review is
-	// brought forward, which all lock the repository; or that its bytes go into the archive.
-	if keep {
-		s.kept.Put(r.ID, string(d), at, h, heldBytes)
 	}
 	return h.Layer, nil
 }
@@ -278,10 +267,10 @@ func blobsOf(ctx context.Context, tx *sqldb.Tx, r repository.Repository, ds []na
 // that were damaged in the store end the reading with an error that has no code
 // of its own, before any wrong byte is returned where the store can tell.
 func (s *Service) Open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64) (io.ReadCloser, Layer, error) {
-	h, body, err := s.open(ctx, r, d, offset, length)
+	h, body, err := s.open(ctx, r, d, offset, length, false)
 	if errors.Is(err, blobstore.ErrNotFound) {
 		// Collected or moved since the row was read, perhaps pushed again, or truly gone?
-		h, body, err = s.open(ctx, r, d, offset, length)
+		h, body, err = s.open(ctx, r, d, offset, length, true)
 	}
 	damaged := func(err error) {
 		s.log.ErrorContext(ctx, "the bytes of a layer are missing or damaged; run fsck",
@@ -303,8 +292,8 @@ func (s *Service) Open(ctx context.Context, r repository.Repository, d name.Dige
 	return reader, h.Layer, nil
 }
 
-func (s *Service) open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64) (held, io.ReadCloser, error) {
-	h, err := s.lookup(ctx, r, d)
+func (s *Service) open(ctx context.Context, r repository.Repository, d name.Digest, offset, length int64, fresh bool) (held, io.ReadCloser, error) {
+	h, err := s.lookup(ctx, r, d, fresh)
 	if err != nil {
 		return held{}, nil, err
 	}
@@ -319,10 +308,24 @@ func (s *Service) open(ctx context.Context, r repository.Repository, d name.Dige
 	return h, body, err
 }
 
-func (s *Service) lookup(ctx context.Context, r repository.Repository, d name.Digest) (held, error) {
-	var h held
-	err := s.durable.Lookup(ctx, func(tx *sqldb.Tx) error {
-		var err error
+// lookup finds a layer, out of memory unless it has to be fresh. What is kept changes when an
+// image names the layer, or none any more, or its review is brought forward, which all lock
+// the repository, or when its bytes go into the archive. A push of the same bytes may have
+// replaced the object; a layer that is collected has none any more.
+func (s *Service) lookup(ctx context.Context, r repository.Repository, d name.Digest, fresh bool) (held, error) {
+	h, ok, at := s.kept.Get(r.ID, string(d))
+	if ok && !fresh {
+		return h, nil
+	}
+	h, err := s.read(ctx, r, d)
+	if err == nil && !h.blob.archived {
+		s.kept.Put(r.ID, string(d), at, h, heldBytes)
+	}
+	return h, err
+}
+
+func (s *Service) read(ctx context.Context, r repository.Repository, d name.Digest) (h held, err error) {
+	err = s.durable.Lookup(ctx, func(tx *sqldb.Tx) error {
 		h, err = scanHeld(tx.QueryRow(ctx, heldQuery+` = $2`, r.ID, string(d)))
 		return err
 	})
