@@ -48,7 +48,7 @@ func (s *Store) Open(ctx context.Context, o blobstore.Object, offset, length int
 // open reads length bytes from offset of the object that the bucket has under a
 // name and that has size bytes.
 func (s *Store) open(ctx context.Context, stored string, size, offset, length int64) (*reader, error) {
-	r := &reader{store: s, stored: stored, at: offset, end: offset + length}
+	r := &reader{store: s, stored: stored, at: offset, end: offset + length, over: ctx.Err}
 	if length == 0 {
 		// S3 has no range without bytes.
 		out, err := s.head(ctx, stored)
@@ -135,6 +135,7 @@ type reader struct {
 	// get asks for what is left and puts the answer into body and etag.
 	get    func(at int64, etag *string) error
 	pause  func(time.Duration) error
+	over   func() error  // that the reading's context has ended
 	body   io.ReadCloser // nil when there is none
 	etag   *string
 	broken error // how body ended too early
@@ -153,6 +154,9 @@ func (r *reader) Read(p []byte) (int, error) {
 	for r.at < r.end {
 		if len(p) == 0 {
 			return 0, nil
+		}
+		if r.err = r.over(); r.err != nil {
+			return 0, r.err
 		}
 		if r.broken != nil {
 			if r.err = r.mend(); r.err != nil {
