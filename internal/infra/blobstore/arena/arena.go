@@ -11,20 +11,23 @@ import (
 // Arena lends pieces of one size. It is safe for concurrent use.
 type Arena struct {
 	size, most int
+	after      time.Duration // trimAfter
 
 	mu   sync.Mutex
 	made int
-	free [][]byte
-	// spare is how many pieces were free all the time since it was set anew, at turned.
-	spare  int
-	turned time.Time
+	free [][]byte // the last ones are lent first
+	// spare of the first ones were free all the time since the last look, and trimmed of
+	// them have no memory.
+	spare, trimmed int
+	looking        bool // a look is due
 }
 
-// trimAfter is how long pieces have to be free before their memory goes back to the system.
+// trimAfter is how long pieces have to be free, at least, before their memory goes back to
+// the system; at most it is twice as long.
 const trimAfter = 10 * time.Second
 
 // New makes an arena of at most most pieces of size bytes each.
-func New(size, most int) *Arena { return &Arena{size: size, most: most} }
+func New(size, most int) *Arena { return &Arena{size: size, most: most, after: trimAfter} }
 
 // Get lends a piece, which begins at a page of memory and holds anything; nil when all are
 // lent.
@@ -35,7 +38,7 @@ func (a *Arena) Get() []byte {
 		piece := a.free[last]
 		a.free[last] = nil
 		a.free = a.free[:last]
-		a.spare = min(a.spare, last)
+		a.spare, a.trimmed = min(a.spare, last), min(a.trimmed, last)
 		return piece
 	}
 	if a.made == a.most {
@@ -57,14 +60,22 @@ func (a *Arena) Put(piece []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.free = append(a.free, piece)
-	now := time.Now()
-	if now.Sub(a.turned) < trimAfter {
-		return
+	if !a.looking {
+		a.looking = true
+		time.AfterFunc(a.after, a.look)
 	}
-	if !a.turned.IsZero() {
-		for _, unused := range a.free[:a.spare] { // the last ones are lent first
-			trim(unused)
-		}
+}
+
+// look gives back the memory of pieces that nobody has wanted since the look before, and
+// looks again as long as there is some.
+func (a *Arena) look() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for ; a.trimmed < a.spare; a.trimmed++ {
+		trim(a.free[a.trimmed])
 	}
-	a.spare, a.turned = len(a.free), now
+	a.spare = len(a.free)
+	if a.looking = a.trimmed < a.made; a.looking {
+		time.AfterFunc(a.after, a.look)
+	}
 }
