@@ -460,6 +460,7 @@ func TestGivenUp(t *testing.T) {
 	if w.imports() != 0 || n.Stats().Dropped != 1 {
 		t.Errorf("%d imports, %+v", w.imports(), n.Stats())
 	}
+	w.eventually("the event is told", func() bool { return len(w.attempts()) > 0 }) // after its commit
 	if got := w.attempts(); len(got) != 1 || got[0] != "FAILED v1" {
 		t.Errorf("events: %v", got)
 	}

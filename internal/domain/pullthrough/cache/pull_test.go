@@ -44,6 +44,7 @@ func TestFirstPull(t *testing.T) {
 		w.arrived()
 		n.whole(r, want, "v1")
 		n.is(r, want, one, two)
+		w.eventually("the event is told", func() bool { return len(w.attempts()) > 0 }) // after its commit
 		if got := w.attempts(); !slices.Equal(got, []string{"SUCCESS v1"}) {
 			t.Errorf("events: %v", got)
 		}
@@ -106,6 +107,7 @@ func TestOnce(t *testing.T) {
 						t.Errorf("%d GETs of %s", got, d)
 					}
 				}
+				w.eventually("the event is told", func() bool { return len(w.attempts()) > 0 }) // after its commit
 				if got := w.attempts(); !slices.Equal(got, []string{"SUCCESS v1"}) {
 					t.Errorf("events: %v", got)
 				}
