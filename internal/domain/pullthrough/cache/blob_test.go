@@ -290,7 +290,8 @@ func TestNoRoom(t *testing.T) {
 		w.code(err, errs.StorageFull)
 		w.eventually("the failure is known", func() bool { return w.count(`SELECT count(*) FROM pullthrough_import WHERE failed_at <> 0`) == 1 })
 		store.set(false)
-		w.must(n.runJobs())
+		// A try may join one that is just failing.
+		w.eventually("it goes on", func() bool { return n.runJobs() == nil })
 		n.is(r, want, content)
 
 		w.limits.RepositoryStorageBytes = 100_000
