@@ -219,14 +219,14 @@ func untranslated(m manifest.Manifest) error {
 }
 
 func (s *Service) toSchema1(ctx context.Context, r repository.Repository, tag name.Tag, img Image, m manifest.Manifest) (Image, error) {
-	if m.Config.Size > translated.MaxConfigBytes {
+	if m.Config.Size > manifest.MaxConfigBytes {
 		return Image{}, untranslated(m)
 	}
 	content, _, err := s.Layers.Open(ctx, r, m.Config.Digest, 0, -1)
 	if err != nil {
 		return Image{}, err
 	}
-	config, err := translated.ReadConfig(content)
+	config, err := manifest.ReadConfig(content)
 	if err != nil {
 		return Image{}, err
 	}

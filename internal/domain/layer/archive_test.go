@@ -127,6 +127,30 @@ func TestBytesMoveWhenEveryImageIsArchived(t *testing.T) {
 	})
 }
 
+// What is kept of a layer goes with it.
+func TestNothingIsKeptOfWhatIsCollected(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		s, r := w.node(), w.repo("app", "")
+		b := random(1000)
+		d := name.SHA256(b)
+		w.push(s, r, b)
+		_, err := s.Stat(ctx, r, d)
+		w.must(err)
+		w.clock.Advance(25 * time.Hour)
+		if did, err := s.Collect(ctx); err != nil || did.Layers != 1 {
+			t.Fatalf("collected %+v, %v", did, err)
+		}
+		if _, ok, _ := s.kept.Get(r.ID, string(d)); ok {
+			t.Error("a layer that is gone is kept in memory")
+		}
+		_, err = s.Stat(ctx, r, d)
+		w.wantCode(err, errs.LayersNotFound)
+		_, err = read(s, r, d)
+		w.wantCode(err, errs.LayersNotFound)
+	})
+}
+
 func TestPushOfArchivedLayer(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		s, r, other := w.node(), w.repo("app", ""), w.repo("other", "")

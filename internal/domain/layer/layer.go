@@ -147,7 +147,7 @@ func New(c Config) *Service {
 	}
 	s.buffers.New = func() any { return new([bufferSize]byte) }
 	s.uploads = upload.New(s.uploadConfig(c))
-	s.collector = collect.New(collect.Config{DB: s.durable, Place: s.place, Clock: s.clock, Log: s.log,
+	s.collector = collect.New(collect.Config{DB: s.durable, Place: s.place, Clock: s.clock, Log: s.log, Removed: s.kept.Changed,
 		AskTx: func(ctx context.Context, tx *sqldb.Tx, blobs []int64) error { return s.places.AskTx(ctx, tx, blobs) }})
 	s.places = placement.New(placement.Config{DB: s.durable, Place: s.place, Clock: s.clock, Log: s.log, Jobs: c.Jobs, Bury: s.collector.Bury, Moved: s.kept.Clear})
 	round := c.ReconcileRound

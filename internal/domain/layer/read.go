@@ -308,10 +308,9 @@ func (s *Service) open(ctx context.Context, r repository.Repository, d name.Dige
 	return h, body, err
 }
 
-// lookup finds a layer, out of memory unless it has to be fresh. What is kept changes when an
+// lookup finds a layer, out of memory unless it has to be fresh. What is kept is dropped when an
 // image names the layer, or none any more, or its review is brought forward, which all lock
-// the repository, or when its bytes go into the archive. A push of the same bytes may have
-// replaced the object; a layer that is collected has none any more.
+// the repository; when the layer is collected; and when its bytes go into the archive.
 func (s *Service) lookup(ctx context.Context, r repository.Repository, d name.Digest, fresh bool) (held, error) {
 	h, ok, at := s.kept.Get(r.ID, string(d))
 	if ok && !fresh {

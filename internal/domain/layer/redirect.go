@@ -21,7 +21,7 @@ func (s *Service) Redirect(ctx context.Context, r repository.Repository, d name.
 	if !s.redirects {
 		return "", false
 	}
-	h, err := s.lookup(ctx, r, d, true)
+	h, err := s.lookup(ctx, r, d, false)
 	if err != nil || h.Archived {
 		return "", false
 	}

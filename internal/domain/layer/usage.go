@@ -116,7 +116,7 @@ func (s *Service) mountFits(ctx context.Context, from, to repository.Repository,
 	if err != nil || limits.StorageBytes == 0 && limits.RepositoryStorageBytes == 0 {
 		return err
 	}
-	source, err := s.lookup(ctx, from, d, true)
+	source, err := s.lookup(ctx, from, d, false)
 	if errs.Is(err, errs.LayersNotFound) {
 		return nil
 	}

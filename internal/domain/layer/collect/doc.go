@@ -53,6 +53,8 @@ type Config struct {
 	Log   *slog.Logger
 	// AskTx has the places of blobs looked at, soon after the transaction.
 	AskTx func(ctx context.Context, tx *sqldb.Tx, blobs []int64) error
+	// Removed is told when a layer has gone from a repository; nil: nobody is.
+	Removed func(repository int64)
 }
 
 // Service collects. Its methods may be called from many goroutines and on many

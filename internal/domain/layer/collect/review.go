@@ -138,6 +138,9 @@ func (s *Service) review(ctx context.Context, v review) (did Collected, err erro
 		if did.Layers, err = tx.Exec(ctx, `DELETE FROM layer WHERE repository_id = $1 AND digest = $2`, v.repositoryID, string(v.digest)); err != nil {
 			return err
 		}
+		if s.Removed != nil {
+			tx.AfterCommit(func() { s.Removed(v.repositoryID) })
+		}
 		held, err := exists(ctx, tx, `SELECT 1 FROM layer WHERE blob_id = $1 LIMIT 1`, v.blobID)
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-package translated
+package manifest
 
 import (
 	"errors"
