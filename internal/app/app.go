@@ -50,6 +50,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/domain/template"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/encrypted"
 	"github.com/berth-registry/berth/internal/infra/certs"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/jobs"
@@ -212,6 +213,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		Clock: a.clk, Log: a.log, Quotas: a.quotas, Jobs: a.queue,
 		Grace: time.Duration(a.cfg.LayerGrace), UploadLife: time.Duration(a.cfg.UploadLife),
 		ReconcileRound: cmp.Or(time.Duration(a.cfg.ReconcileRound), -1),
+		InlineBytes:    max(int64(a.cfg.Blobs.InlineBytes)-encrypted.Overhead, 0),
 		DurableSuspend: a.cfg.Blobs.Remote(), Alone: !a.volatile.Shared(), Redirects: a.cfg.Blobs.S3.PublicEndpoint != "",
 	})
 	seed, err := a.keys.Derive("schema 1 manifest signatures", manifest.SignerSeedSize)
@@ -302,6 +304,9 @@ func (a *App) archive(r name.Region) (blobstore.Store, bool) {
 // Handler answers all HTTP requests.
 func (a *App) Handler() http.Handler { return a.handler }
 
+// saveLimit bounds the last thing that is written.
+const saveLimit = 10 * time.Second
+
 // Close releases what New opened.
 func (a *App) Close() error {
 	a.endTracing()
@@ -314,6 +319,11 @@ func (a *App) Close() error {
 	}
 	if a.scanning != nil {
 		err = errors.Join(err, a.scanning.Close())
+	}
+	if a.layers != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
+		err = errors.Join(err, a.layers.SaveUploads(ctx))
+		cancel()
 	}
 	if a.backends != nil {
 		err = errors.Join(err, a.backends.Close())

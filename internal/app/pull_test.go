@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"bytes"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -28,7 +29,7 @@ func TestPullsWriteNothing(t *testing.T) {
 	}
 	empty := logs()
 	s.CreateRepository(t, "ab")
-	token, layer := s.Authorization(t), []byte("a layer")
+	token, layer := s.Authorization(t), bytes.Repeat([]byte("a layer that is a file "), 1000)
 	image := apptest.PushImage(t, s.URL, token, "ab", "v1", nil, layer)
 	before := logs()
 	if before[0] <= empty[0] || before[1] <= empty[1] {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
+	"github.com/berth-registry/berth/internal/infra/blobstore/inline"
 )
 
 // Config is the whole configuration, resolved.
@@ -160,6 +161,9 @@ type Blobs struct {
 	// MinFreeBytes is how much room a file system has to have for layers to be
 	// taken into it; 0 takes them until it is full.
 	MinFreeBytes int64 `yaml:"min_free_bytes"`
+	// InlineBytes is the size up to which a layer, as it is stored, stands in the
+	// database and not in a file or object of its own; 0 to inline.Max.
+	InlineBytes int `yaml:"inline_bytes"`
 }
 
 // Compat switches behaviour that ECR has and the OCI specification forbids.
@@ -249,7 +253,7 @@ func Default() Config {
 		Domain:         "localhost",
 		PublicDomain:   "public.localhost",
 		Database:       Database{MaxConnections: 16, StatementTimeout: Duration(30 * time.Second)},
-		Blobs:          Blobs{MinFreeBytes: 128 << 20, S3: S3{Checksums: "required", Timeout: Duration(time.Minute)}, Cache: Cache{MaxBytes: 10 << 30}},
+		Blobs:          Blobs{MinFreeBytes: 128 << 20, InlineBytes: 8 << 10, S3: S3{Checksums: "required", Timeout: Duration(time.Minute)}, Cache: Cache{MaxBytes: 10 << 30}},
 		BlobMounting:   true,
 		Limits:         Limits(quota.Default()),
 		Quota:          Quota{Rates: "off", Patience: Duration(5 * time.Second)},
@@ -427,6 +431,9 @@ func (c *Config) Validate() error {
 	c.validatePublic(say)
 	if c.Blobs.MinFreeBytes < 0 {
 		say("blobs.min_free_bytes: is less than 0; 0 switches it off")
+	}
+	if c.Blobs.InlineBytes < 0 || c.Blobs.InlineBytes > inline.Max {
+		say("blobs.inline_bytes: has to be between 0, which switches it off, and %d", inline.Max)
 	}
 	if c.Quota.Rates != "off" && c.Quota.Rates != "ecr" {
 		say("quota.rates: %q; choose off or ecr", c.Quota.Rates)

@@ -27,6 +27,7 @@ func start(t *testing.T) (data, url string) {
 	cfg.Regions = []name.Region{cfg.Region}
 	cfg.RootAccessKeyID, cfg.RootSecretAccessKey = apptest.AccessKeyID, apptest.SecretAccessKey
 	cfg.LayerGrace = config.Duration(time.Millisecond)
+	cfg.Blobs.InlineBytes = 0 // each layer is an object
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}

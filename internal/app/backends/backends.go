@@ -23,6 +23,7 @@ import (
 	"github.com/berth-registry/berth/internal/infra/blobstore/cached"
 	"github.com/berth-registry/berth/internal/infra/blobstore/encrypted"
 	"github.com/berth-registry/berth/internal/infra/blobstore/fs"
+	"github.com/berth-registry/berth/internal/infra/blobstore/inline"
 	"github.com/berth-registry/berth/internal/infra/blobstore/reserve"
 	"github.com/berth-registry/berth/internal/infra/blobstore/s3"
 	"github.com/berth-registry/berth/internal/infra/clock"
@@ -211,6 +212,7 @@ func (b *Backends) openStore(ctx context.Context, cfg config.Config, o Options, 
 		b.closers = append(b.closers, near.Close)
 		inner = near
 	}
+	inner = inline.New(inner, cfg.Blobs.InlineBytes)
 	store = encrypted.NewEither(inner, b.Keys, cfg.Blobs.Encryption == "berth")
 	if least := cfg.Blobs.MinFreeBytes; least > 0 && free != nil {
 		store = reserve.New(store, uint64(least), free, o.Clock)

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -57,6 +58,29 @@ func TestThereAndBack(t *testing.T) {
 				t.Error("it did not survive the way back")
 			}
 		})
+	}
+}
+
+// TestWithin: layers whose bytes stand in their rows come back with the rows, and
+// are in the list of regions.
+func TestWithin(t *testing.T) {
+	inline := func(c *config.Config) { c.Blobs.InlineBytes = 16 << 10 }
+	w := deployment(t, 100, inline)
+	d := backups(t)
+	m := made(t, d, w)
+	if m.Rows["blob"] != 100 || m.Objects >= 90 || m.Objects < 50 || m.Missing != 0 || len(m.Regions) != 2 {
+		t.Errorf("made %+v", m)
+	}
+	if v, problems := verified(t, d); v.Objects != m.Objects || problems != "" {
+		t.Errorf("verified %+v\n%s", v, problems)
+	}
+	if got := restored(t, d, settings(t), "").state(); got != w.state() {
+		t.Error("it did not come back as it was")
+	}
+	for _, region := range []name.Region{w.cfg.Region, name.Public} {
+		if got := slices.Contains(m.Regions, region); !got {
+			t.Errorf("%s is not in the list of regions", region)
+		}
 	}
 }
 

@@ -194,9 +194,14 @@ func (c *collecting) all(ctx context.Context, path string) error {
 	}
 	defer func() { _ = in.Close() }() // it was only read
 	_, err = dump.Read(in, dump.Visitor{Only: []string{"blob"}, Row: func(t dump.Table, values []any) error {
-		e, err := blobEntry(t, values)
+		e, within, err := blobEntry(t, values)
 		if err != nil {
 			return err
+		}
+		c.regions[e.Region] = true
+		if within {
+			c.meter.add(1, 0)
+			return nil
 		}
 		return c.add(ctx, e)
 	}})

@@ -38,9 +38,9 @@ type entry struct {
 	Missing string `json:"missing,omitempty"`
 }
 
-// blobEntry reads a row of blob.
-func blobEntry(t dump.Table, values []any) (entry, error) {
-	var e entry
+// blobEntry reads a row of blob. within says that the row holds the bytes itself, so
+// that there is no object to copy.
+func blobEntry(t dump.Table, values []any) (e entry, within bool, err error) {
 	var object blobstore.Object
 	var archived bool
 	for i, c := range t.Columns {
@@ -62,14 +62,14 @@ func blobEntry(t dump.Table, values []any) (entry, error) {
 			archived, ok = values[i].(bool)
 		}
 		if !ok {
-			return e, fmt.Errorf("a blob's %s is not what it should be", c.Name)
+			return e, false, fmt.Errorf("a blob's %s is not what it should be", c.Name)
 		}
 	}
 	e.Size, e.Place = encrypted.StoredSize(object), placeMain
 	if archived {
 		e.Place = placeArchive
 	}
-	return e, e.check()
+	return e, object.Within(), e.check()
 }
 
 // check refuses names that would lead somewhere else.
@@ -167,7 +167,6 @@ type collecting struct {
 
 // add takes the next object.
 func (c *collecting) add(ctx context.Context, e entry) error {
-	c.regions[e.Region] = true
 	if c.waiting = append(c.waiting, e); len(c.waiting) < chunk {
 		return nil
 	}

@@ -37,6 +37,7 @@ func settings(t *testing.T, change ...func(*config.Config)) config.Config {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
+	cfg.Blobs.InlineBytes = 0 // each layer is an object
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -72,8 +73,8 @@ func (w *world) close() {
 }
 
 // deployment has an account and n objects, of which some are archived.
-func deployment(t *testing.T, n int) *world {
-	w := open(t, settings(t))
+func deployment(t *testing.T, n int, change ...func(*config.Config)) *world {
+	w := open(t, settings(t, change...))
 	w.exec(`INSERT INTO account (id, name, created_at) VALUES ($1, 'test', 1)`, string(w.cfg.Account))
 	w.push(n)
 	return w

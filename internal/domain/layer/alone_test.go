@@ -104,12 +104,13 @@ func TestManyOpenUploads(t *testing.T) {
 	}
 }
 
-// A process that is alone asks its volatile database twice for a push in three
-// requests, and the durable one once.
+// A process that is alone asks its volatile database once for the object and once for
+// what one request left to the next, and the durable one once.
 func TestTransactionsOfAPush(t *testing.T) {
 	w := aloneWorld(t)
 	ctx, r := t.Context(), w.repo("app", "")
 	s, f := w.mortal(1 << 30)
+	s.uploads.InlineBytes = 1000
 	var did []string
 	s.durable.(*faultyDB).f.fail = func(op string) error {
 		if strings.HasSuffix(op, "view") || strings.HasSuffix(op, "update") {
@@ -117,14 +118,30 @@ func TestTransactionsOfAPush(t *testing.T) {
 		}
 		return f.blow(op)
 	}
-	b := random(100_000)
-	id := w.start(s, r)
-	_, err := s.Append(ctx, r, id, Unannounced(), bytes.NewReader(b))
-	w.must(err)
-	_, err = s.Complete(ctx, r, id, []name.Digest{name.SHA256(b)}, Unannounced(), nil, CompleteOptions{})
-	w.must(err)
-	if want := []string{"volatile update", "volatile update", "durable update"}; fmt.Sprint(did) != fmt.Sprint(want) {
-		t.Errorf("got %q, want %q", did, want)
+	in := func(requests int, b []byte) string {
+		did = nil
+		id, rest := w.begin(s, r), io.Reader(bytes.NewReader(b))
+		if requests == 3 {
+			_, err := s.Append(ctx, r, id, Unannounced(), rest)
+			w.must(err)
+			rest = nil
+		}
+		_, err := s.Complete(ctx, r, id, []name.Digest{name.SHA256(b)}, Unannounced(), rest, CompleteOptions{})
+		w.must(err)
+		return strings.Join(did, ", ")
+	}
+	for what, c := range map[string]struct {
+		requests, size int
+		want           string
+	}{
+		"a large one in three": {3, 100_000, "volatile update, volatile update, durable update"},
+		"a large one in two":   {2, 100_000, "volatile update, durable update"},
+		"a small one in three": {3, 100, "volatile update, durable update"},
+		"a small one in two":   {2, 100, "durable update"},
+	} {
+		if got := in(c.requests, random(c.size)); got != c.want {
+			t.Errorf("%s: got %s, want %s", what, got, c.want)
+		}
 	}
 }
 
@@ -140,12 +157,13 @@ func TestFateUnknown(t *testing.T) {
 			b := random(1000)
 			id := w.start(s, r)
 			lost := errors.New("the answer is lost")
-			volatile := 0
+			volatile, recorded := 0, false
 			store.fail = func(op string) error {
+				recorded = recorded || op == "durable update"
 				switch {
 				case there && op == "durable update done", !there && op == "durable update":
 					return lost
-				case op == "volatile update" && !closes:
+				case op == "volatile update" && recorded && !closes:
 					volatile++
 					return lost
 				}

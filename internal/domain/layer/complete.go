@@ -170,15 +170,8 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 		if now.UnixMicro() >= giveUp {
 			return tookTooLong()
 		}
-		// Our object goes to the garbage first and is pardoned below: whoever
-		// removes objects does the same, so that one of us two finds the row.
-		n, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, size) VALUES ($1, $2, $3, $4) ON CONFLICT (region, object_key) DO NOTHING`,
-			string(r.Registry.Region), obj.Key, now.UnixMicro(), obj.Size)
-		if err != nil {
+		if err := condemn(ctx, tx, r.Registry.Region, obj, now.UnixMicro()); err != nil {
 			return err
-		}
-		if n == 0 {
-			return tookTooLong()
 		}
 		b, err := s.blobFor(ctx, tx, r, blob{id: sqldb.NewID(), size: obj.Size, objectKey: obj.Key, seal: seal}, d, now.UnixMicro())
 		if err != nil {
@@ -191,11 +184,19 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 			return errs.New(errs.LayerExists, "The layer with digest '%s' already exists in the repository with name '%s' in registry with id '%s'", d, r.Name, r.Registry.Account)
 		}
 		l = Layer{Digest: d, Size: b.size}
-		if b.objectKey != obj.Key {
-			spare = obj.Key
+		switch {
+		case obj.Within(): // nothing stands anywhere else
 			return nil
+		case b.objectKey == obj.Key && tx.Serial():
+			return nil
+		case b.objectKey == obj.Key:
+			return pardon(ctx, tx, r.Registry.Region, obj.Key)
 		}
-		return pardon(ctx, tx, r.Registry.Region, obj.Key)
+		spare = obj.Key
+		if tx.Serial() {
+			_, err = discard(ctx, tx, r.Registry.Region, obj.Key, obj.Size, now.UnixMicro())
+		}
+		return err
 	}
 	// Two nodes can make the same id.
 	for range idAttempts {
@@ -204,6 +205,30 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 		}
 	}
 	return l, added, spare, upload.StoreError(err)
+}
+
+// condemn sees to it that nobody removes the object from now on, or refuses the
+// transaction if somebody has begun to. The object goes to the garbage and is
+// pardoned in the end: whoever removes objects does the same, so that one of the
+// two finds the other's row. Where transactions run one after the other it is
+// enough to look for that row, and an object in its Seal is nothing to remove.
+func condemn(ctx context.Context, tx *sqldb.Tx, region name.Region, obj blobstore.Object, now int64) error {
+	var free bool
+	var err error
+	switch {
+	case obj.Within():
+		return nil
+	case tx.Serial():
+		var taken bool
+		taken, err = exists(ctx, tx, `SELECT 1 FROM garbage WHERE region = $1 AND object_key = $2`, string(region), obj.Key)
+		free = !taken
+	default:
+		free, err = discard(ctx, tx, region, obj.Key, obj.Size, now)
+	}
+	if err == nil && !free {
+		err = tookTooLong()
+	}
+	return err
 }
 
 func tookTooLong() error {

@@ -25,7 +25,10 @@
 //     business of layer/upload.
 //   - An object is named by a row of blob or by a row of garbage, never by both.
 //     Whoever adds either row inserts the garbage row first: its primary key
-//     lets one of two contenders through. An object is deleted only when a
+//     lets one of two contenders through; where transactions run one after the other,
+//     whoever names an object looks for that row and inserts none. An object whose
+//     bytes stand in its Seal (blobstore/inline) is in the row of blob alone and goes
+//     with it. An object is deleted only when a
 //     committed garbage row names it, that layer/collect has claimed, in a
 //     transaction that saw no hold after it had read the row. A row that was claimed is
 //     never taken back.

@@ -237,7 +237,16 @@ func (w *world) push(s *Service, r repository.Repository, b []byte) Layer {
 	return l
 }
 
+// start begins an upload whose row is in the database.
 func (w *world) start(s *Service, r repository.Repository) string {
+	w.t.Helper()
+	id := w.begin(s, r)
+	w.must(s.SaveUploads(context.Background()))
+	return id
+}
+
+// begin begins an upload.
+func (w *world) begin(s *Service, r repository.Repository) string {
 	w.t.Helper()
 	u, err := s.Start(context.Background(), r)
 	w.must(err)

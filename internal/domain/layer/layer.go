@@ -87,6 +87,9 @@ type Config struct {
 	// power cut (object storage). Otherwise an upload whose bytes came in
 	// through more than one process is read again before it is finished.
 	DurableSuspend bool
+	// InlineBytes is up to how many bytes the stores have of an object without storing
+	// anything (blobstore/inline); 0 if they always do.
+	InlineBytes int64
 	// Alone says that no other process uses Volatile, so that what one knows of an
 	// upload need not be asked of the database.
 	Alone bool
@@ -165,7 +168,7 @@ func New(c Config) *Service {
 func (s *Service) uploadConfig(c Config) upload.Config {
 	return upload.Config{
 		DB: s.volatile, Store: s.storeOf, Objects: objects{s}, Clock: s.clock, Log: s.log, Quotas: s.quotas,
-		Life: s.uploadLife, DurableSuspend: c.DurableSuspend, Alone: c.Alone,
+		Life: s.uploadLife, DurableSuspend: c.DurableSuspend, InlineBytes: c.InlineBytes, Alone: c.Alone,
 	}
 }
 

@@ -82,9 +82,28 @@ type Object struct {
 	Key string
 	// Size is the number of bytes that reading yields.
 	Size int64
-	// Seal is what a sealing store needs to open the object (its wrapped data
-	// key), nil for a store that keeps bytes as they are.
+	// Seal is what is needed beside the stored bytes to read the object: the
+	// wrapped data key of a sealing store, the bytes themselves of an object that
+	// stands in its Seal (blobstore/inline), or both. nil for stored bytes that can
+	// be read as they are. Its first byte says which of them.
 	Seal []byte
+}
+
+// The first byte of a Seal.
+const (
+	SealedApart  = 1 // the bytes are sealed and stand in the store
+	SealedWithin = 2 // the bytes are sealed and stand in the Seal
+	PlainWithin  = 3 // the bytes stand in the Seal as they are
+)
+
+// Within says that the object's bytes stand in its Seal, and not in the store.
+func (o Object) Within() bool {
+	return len(o.Seal) > 0 && (o.Seal[0] == SealedWithin || o.Seal[0] == PlainWithin)
+}
+
+// Sealed says that the object's bytes can only be read with a key.
+func (o Object) Sealed() bool {
+	return len(o.Seal) > 0 && o.Seal[0] != PlainWithin
 }
 
 // Span is the number of bytes that Open reads when it is asked for offset and
@@ -157,10 +176,11 @@ type Store interface {
 	// io.WriterTo, which is the fast way to send it on.
 	Open(ctx context.Context, o Object, offset, length int64) (io.ReadCloser, error)
 	// Delete removes an object, finished or not. Deleting what is not there
-	// is no error.
+	// is no error. One that stands in its Seal is there as long as the Seal is.
 	Delete(ctx context.Context, key string) error
 	// List walks all objects whose key begins with prefix, finished and
 	// unfinished ones, in any order, each once. An object of which nothing is
-	// stored yet, because its Writer has all of it in memory, may be missing.
+	// stored, because its Writer has all of it in memory, or its State or Seal, is
+	// missing.
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 }

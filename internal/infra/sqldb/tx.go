@@ -123,6 +123,10 @@ func (tx *Tx) ForShare() string { return tx.onPostgres(" FOR SHARE") }
 // over those that another transaction holds.
 func (tx *Tx) SkipLocked() string { return tx.onPostgres(" FOR UPDATE SKIP LOCKED") }
 
+// Serial says that this transaction changes things alone: no other one that writes
+// has begun before it and goes on.
+func (tx *Tx) Serial() bool { return tx.onPostgres("-") == "" }
+
 func (tx *Tx) onPostgres(s string) string {
 	if tx.postgres {
 		return s

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/berth-registry/berth/internal/domain/name"
+	"github.com/berth-registry/berth/internal/infra/blobstore"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
@@ -120,7 +121,8 @@ func (s *Service) review(ctx context.Context, v review) (did Collected, err erro
 		var size int64
 		var region, objectKey string
 		var archived bool
-		err = tx.QueryRow(ctx, `SELECT size, region, object_key, archived FROM blob WHERE id = $1`+tx.SkipLocked(), v.blobID).Scan(&size, &region, &objectKey, &archived)
+		var seal []byte
+		err = tx.QueryRow(ctx, `SELECT size, region, object_key, archived, seal FROM blob WHERE id = $1`+tx.SkipLocked(), v.blobID).Scan(&size, &region, &objectKey, &archived, &seal)
 		if errors.Is(err, sqldb.ErrNoRows) {
 			busy, err := exists(ctx, tx, `SELECT 1 FROM blob WHERE id = $1`, v.blobID)
 			if err != nil || busy {
@@ -148,9 +150,11 @@ func (s *Service) review(ctx context.Context, v review) (did Collected, err erro
 		if held {
 			return s.replace(ctx, tx, v.blobID)
 		}
-		if _, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, archived, size) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (region, object_key) DO NOTHING`,
-			region, objectKey, s.Clock.Now().UnixMicro(), archived, size); err != nil {
-			return err
+		if !(blobstore.Object{Seal: seal}).Within() {
+			if _, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, archived, size) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (region, object_key) DO NOTHING`,
+				region, objectKey, s.Clock.Now().UnixMicro(), archived, size); err != nil {
+				return err
+			}
 		}
 		did.Blobs, did.Bytes = 1, size
 		_, err = tx.Exec(ctx, `DELETE FROM blob WHERE id = $1`, v.blobID)

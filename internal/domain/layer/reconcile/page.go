@@ -85,7 +85,8 @@ func sorted(blobs map[string]row) []string {
 	return all
 }
 
-// blobs reads the page's rows, by object key.
+// blobs reads the page's rows, by object key, save those that hold the bytes
+// themselves.
 func (s *Service) blobs(ctx context.Context, prefix string) (map[string]row, error) {
 	all := map[string]row{}
 	for last := prefix; ; {
@@ -95,8 +96,9 @@ func (s *Service) blobs(ctx context.Context, prefix string) (map[string]row, err
 			some, err = sqldb.Collect(ctx, tx, func(from sqldb.Scanner) (b row, err error) {
 				err = from.Scan(&b.id, &b.account, &b.digest, &b.objectKey, &b.archived)
 				return b, err
-			}, `SELECT id, account_id, digest, object_key, archived FROM blob WHERE object_key > $1 AND object_key < $2 ORDER BY object_key LIMIT $3`,
-				last, upTo(prefix), int64(blobPage))
+			}, `SELECT id, account_id, digest, object_key, archived FROM blob WHERE object_key > $1 AND object_key < $2
+				AND NOT (length(seal) > 0 AND substr(seal, 1, 1) IN ($4, $5)) ORDER BY object_key LIMIT $3`,
+				last, upTo(prefix), int64(blobPage), []byte{blobstore.SealedWithin}, []byte{blobstore.PlainWithin})
 			return err
 		})
 		if err != nil {

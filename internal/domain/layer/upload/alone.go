@@ -24,13 +24,18 @@ type memory struct {
 	mu sync.Mutex
 	// open are rows that nobody writes to at the moment.
 	open map[string]row
+	// begun are rows of uploads without bytes, whoever may be about to write to
+	// them, which the database does not have yet.
+	begun map[string]*begun
 	// ended are uploads that are over although their rows may still say otherwise;
 	// those of finished are to be deleted.
 	ended    map[string]struct{}
 	finished []string
 }
 
-func newMemory() *memory { return &memory{open: map[string]row{}, ended: map[string]struct{}{}} }
+func newMemory() *memory {
+	return &memory{open: map[string]row{}, begun: map[string]*begun{}, ended: map[string]struct{}{}}
+}
 
 // keep remembers the row of an upload that goes on.
 func (m *memory) keep(u row) {
@@ -139,7 +144,7 @@ func (s *Service) recall(ctx context.Context, ses *session) (ask bool, err error
 		if u, err = s.look(ctx, ses.repository, ses.id); err != nil {
 			return false, err
 		}
-		u.opened = 1 // somebody may have begun the object and died
+		u.opened = 1 // somebody may have begun the object and failed
 	}
 	if u.repositoryID != ses.repository.ID || u.closed || u.expiresAt <= s.Clock.Now().UnixMicro() {
 		if known {
@@ -152,8 +157,14 @@ func (s *Service) recall(ctx context.Context, ses *session) (ask bool, err error
 	return u.process != s.process, nil
 }
 
-// look reads a row.
+// look finds a row.
 func (s *Service) look(ctx context.Context, r repository.Repository, id string) (u row, err error) {
+	if u, ok := s.memory.unsaved(id); ok {
+		if u.repositoryID != r.ID {
+			return row{}, notFound(r, id)
+		}
+		return u, nil
+	}
 	err = s.DB.Lookup(ctx, func(tx *sqldb.Tx) error {
 		u, err = find(ctx, tx, r, id)
 		return err

@@ -12,5 +12,5 @@ func (s *Service) Open(ctx context.Context) (n int64, err error) {
 	err = s.DB.View(ctx, func(tx *sqldb.Tx) error {
 		return tx.QueryRow(ctx, `SELECT count(*) FROM upload WHERE NOT closed`).Scan(&n)
 	})
-	return max(0, n-int64(s.memory.waiting())), err
+	return max(0, n+int64(s.memory.unwritten()-s.memory.waiting())), err
 }

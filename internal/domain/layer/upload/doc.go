@@ -12,6 +12,8 @@
 //     itself before another may take over.
 //   - A row is closed before its object is finished and before it is removed.
 //     That is for ever, save where finishing failed: a closed row only expires.
+//   - A process that is alone with its database writes the row of an upload without
+//     bytes some time later (begun.go), but before there is an object.
 //   - A process that is alone with its database (alone.go) keeps leases, and the
 //     closing of rows whose objects are finished, in memory. When it dies, what its
 //     rows say is as old as after a power cut, and is not believed either.

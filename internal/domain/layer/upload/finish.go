@@ -55,7 +55,9 @@ func (in *Received) Finish(ctx context.Context) (blobstore.Object, error) {
 	if err != nil {
 		return blobstore.Object{}, err
 	}
-	err = in.open(ctx)
+	if err = s.settle(ctx, ses, in.Size()); err == nil {
+		err = in.open(ctx)
+	}
 	if errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt) {
 		return blobstore.Object{}, in.lost(ctx, err)
 	}
@@ -118,8 +120,12 @@ func (in *Received) Destroy(ctx context.Context) {
 // Forget removes the row of an upload whose object has become a blob's, at once or
 // with others. If that fails, expiry does it.
 func (in *Received) Forget(ctx context.Context) {
-	if in.service.Alone {
-		in.service.memory.finish(in.session.id)
+	if m := in.service.memory; in.service.Alone {
+		if id := in.session.id; m.claim(id) {
+			m.gone(id)
+		} else {
+			m.finish(id)
+		}
 		return
 	}
 	if err := in.service.forget(ctx, in.session); err != nil {

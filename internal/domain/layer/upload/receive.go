@@ -14,6 +14,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
 
 const (
@@ -125,6 +126,9 @@ func (in *Received) put(ctx context.Context, p []byte) error {
 	if in.session.lost(in.service.Clock.Now()) {
 		return errLeaseLost
 	}
+	if err := in.service.settle(ctx, in.session, in.Size()+int64(len(p))); err != nil {
+		return err
+	}
 	if err := in.open(ctx); err != nil {
 		return err
 	}
@@ -234,10 +238,7 @@ func (in *Received) keep(ctx context.Context, cut bool) error {
 	u.addPart(in.n, cut, in.limits.MinPartBytes)
 	u.state, u.hashes = state, sum
 	u.expiresAt = s.Clock.Now().Add(s.Life).UnixMicro()
-	ok, err := s.guarded(ctx, ses, `UPDATE upload SET received = $3, parts = $4, last_part = $5, part_cut = $6, small_part = $7,
-		state = $8, hashes = $9, process = $10, mixed = $11, expires_at = $12, writer = '', writer_until = 0
-		WHERE id = $1 AND writer = $2 AND NOT closed`,
-		u.received, u.parts, u.lastPart, u.partCut, u.smallPart, u.state, u.hashes, u.process, u.mixed, u.expiresAt)
+	ok, err := s.write(ctx, ses, u)
 	ses.unsure = !ok
 	if err != nil {
 		return err
@@ -247,6 +248,35 @@ func (in *Received) keep(ctx context.Context, cut bool) error {
 	}
 	ses.row, ses.leased = u, false
 	return nil
+}
+
+// write makes u the upload's row, which nobody holds then. It says whether the
+// session still had the row.
+func (s *Service) write(ctx context.Context, ses *session, u row) (ok bool, err error) {
+	claimed := s.memory.claim(ses.id)
+	finished := s.memory.due()
+	err = s.DB.Update(ctx, func(tx *sqldb.Tx) error {
+		if claimed {
+			ok = true
+			if err := insert(ctx, tx, u); err != nil {
+				return err
+			}
+		} else {
+			n, err := tx.Exec(ctx, `UPDATE upload SET received = $3, parts = $4, last_part = $5, part_cut = $6, small_part = $7,
+				state = $8, hashes = $9, process = $10, mixed = $11, expires_at = $12, writer = '', writer_until = 0
+				WHERE id = $1 AND writer = $2 AND NOT closed`,
+				ses.id, ses.token, u.received, u.parts, u.lastPart, u.partCut, u.smallPart, u.state, u.hashes, u.process, u.mixed, u.expiresAt)
+			if ok = n == 1; err != nil {
+				return err
+			}
+		}
+		return deleteTogether(ctx, tx, finished)
+	})
+	s.memory.deleted(finished, err)
+	if err != nil && claimed {
+		s.begin(ses.row) // with room or without: the upload is as it was, or lost
+	}
+	return ok && err == nil, StoreError(err)
 }
 
 // isMixed says whether bytes of the upload came in through another process.

@@ -76,6 +76,10 @@ type Config struct {
 	// DurableSuspend says that what the stores' Suspend returned for survives a
 	// power cut (object storage).
 	DurableSuspend bool
+	// InlineBytes is up to how many bytes the stores have of an unfinished object
+	// without storing anything (blobstore/inline), and of a finished one; 0 if they
+	// always do.
+	InlineBytes int64
 	// Alone says that no other Service uses DB: who writes to an upload is then
 	// known in memory, and rows need no lease.
 	Alone bool
@@ -93,7 +97,8 @@ type Service struct {
 	// piped counts the bodies that are stored beside their reading.
 	piped atomic.Int32
 
-	memory *memory // used if Alone
+	memory *memory    // used if Alone
+	saving sync.Mutex // one save at a time
 
 	mu     sync.Mutex
 	active map[string]*session // by upload id: who writes in this process
@@ -171,8 +176,8 @@ func notFound(r repository.Repository, id string) error {
 		id, r.Name, r.Registry.Account)
 }
 
-// Start opens an upload. Nothing is stored but its row, so an upload that never
-// gets a byte costs nothing.
+// Start opens an upload. Nothing is stored but its row, at the latest some time after
+// saveAfter if Alone, so an upload that never gets a byte costs nothing.
 func (s *Service) Start(ctx context.Context, r repository.Repository) (Upload, error) {
 	if _, err := s.Store(r.Registry.Region); err != nil {
 		return Upload{}, err
@@ -182,19 +187,10 @@ func (s *Service) Start(ctx context.Context, r repository.Repository) (Upload, e
 		id: uuid.NewString(), repositoryID: r.ID, region: r.Registry.Region, objectKey: NewObjectKey(r.Registry),
 		process: s.process, startedAt: now.UnixMicro(), expiresAt: now.Add(s.Life).UnixMicro(),
 	}
-	finished := s.memory.due()
-	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO upload (`+columns+`, wanted)
-			VALUES ($1, $2, $3, $4, FALSE, 0, 0, 0, 0, FALSE, FALSE, $5, $5, $6, FALSE, '', 0, $7, $8, FALSE)`,
-			u.id, u.repositoryID, string(u.region), u.objectKey, []byte{}, u.process, u.startedAt, u.expiresAt)
-		if err != nil {
-			return err
+	if !s.Alone || !s.begin(u) {
+		if err := s.DB.Update(ctx, func(tx *sqldb.Tx) error { return insert(ctx, tx, u) }); err != nil {
+			return Upload{}, StoreError(err)
 		}
-		return deleteTogether(ctx, tx, finished)
-	})
-	s.memory.deleted(finished, err)
-	if err != nil {
-		return Upload{}, StoreError(err)
 	}
 	if s.Alone {
 		s.memory.keep(u)
@@ -282,6 +278,10 @@ func (s *Service) destroy(ctx context.Context, ses *session) error {
 // closeRow keeps every later writer away from the object.
 func (s *Service) closeRow(ctx context.Context, ses *session) error {
 	ses.unsure = true
+	if s.memory.claim(ses.id) {
+		s.memory.gone(ses.id)
+		return nil
+	}
 	ok, err := s.guarded(ctx, ses, `UPDATE upload SET closed = TRUE, expires_at = $3 WHERE id = $1 AND writer = $2`,
 		s.Clock.Now().Add(s.Life).UnixMicro())
 	if err == nil && !ok {

@@ -66,9 +66,9 @@ func (e *Either) Resume(ctx context.Context, key string, state blobstore.State) 
 	return nil, fmt.Errorf("%w: resume %q: not a state of this store", blobstore.ErrCorrupt, key)
 }
 
-// Open implements blobstore.Store: an object with a Seal is sealed.
+// Open implements blobstore.Store.
 func (e *Either) Open(ctx context.Context, o blobstore.Object, offset, length int64) (io.ReadCloser, error) {
-	if len(o.Seal) > 0 {
+	if o.Sealed() {
 		return e.sealed.Open(ctx, o, offset, length)
 	}
 	return e.plain.Open(ctx, o, offset, length)
@@ -90,7 +90,7 @@ func (e *Either) DeleteAll(ctx context.Context, keys []string) (map[string]error
 // Redirect implements blobstore.Redirector. The bytes of a sealed object are of no
 // use to a client.
 func (e *Either) Redirect(ctx context.Context, o blobstore.Object, life time.Duration, contentType string) (string, bool, error) {
-	if len(o.Seal) > 0 {
+	if o.Sealed() {
 		return "", false, nil
 	}
 	return blobstore.Redirect(ctx, e.plain, o, life, contentType)

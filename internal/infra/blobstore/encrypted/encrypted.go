@@ -129,7 +129,7 @@ func (s *Store) Open(ctx context.Context, o blobstore.Object, offset, length int
 	if o.Size > maxSize {
 		return nil, fmt.Errorf("%w: open %q: no object has %d bytes", blobstore.ErrCorrupt, o.Key, o.Size)
 	}
-	wrapped, err := parseSeal(o.Seal)
+	wrapped, innerSeal, err := parseSeal(o.Seal)
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w", o.Key, err)
 	}
@@ -138,7 +138,7 @@ func (s *Store) Open(ctx context.Context, o blobstore.Object, offset, length int
 		return nil, err
 	}
 	span := locate(o.Size, offset, length)
-	inner, err := s.inner.Open(ctx, blobstore.Object{Key: o.Key, Size: sealedSize(o.Size)}, span.sealedOffset, span.sealedLength)
+	inner, err := s.inner.Open(ctx, blobstore.Object{Key: o.Key, Size: sealedSize(o.Size), Seal: innerSeal}, span.sealedOffset, span.sealedLength)
 	if err != nil {
 		return nil, err
 	}

@@ -12,12 +12,13 @@ import (
 //
 //	format (1 byte) | segments (varint) | wrapped data key | inner State | sealed tail
 //
-// and an Object's Seal is
+// and an Object's Seal is one of
 //
-//	format (1 byte) | wrapped data key
+//	blobstore.SealedApart (1 byte) | wrapped data key
+//	blobstore.SealedWithin (1 byte) | wrapped data key | inner Seal
 //
 // In a State the wrapped data key and the inner State each stand behind their
-// length as a varint.
+// length as a varint, and so does the wrapped data key in the second Seal.
 const format = 1
 
 type state struct {
@@ -71,13 +72,30 @@ func cutField(b []byte) (field, rest []byte, ok bool) {
 	return b[:size], b[size:], true
 }
 
-func makeSeal(wrapped []byte) []byte {
-	return append([]byte{format}, wrapped...)
+// makeSeal makes the Seal of an object whose stored bytes have the Seal inner: nil,
+// or blobstore.PlainWithin and the bytes.
+func makeSeal(wrapped, inner []byte) []byte {
+	if inner == nil {
+		return append([]byte{blobstore.SealedApart}, wrapped...)
+	}
+	b := make([]byte, 0, 1+binary.MaxVarintLen64+len(wrapped)+len(inner))
+	b = binary.AppendUvarint(append(b, blobstore.SealedWithin), uint64(len(wrapped)))
+	return append(append(b, wrapped...), inner...)
 }
 
-func parseSeal(seal []byte) (wrapped []byte, err error) {
-	if len(seal) < 2 || seal[0] != format {
-		return nil, fmt.Errorf("%w: the seal is not one of this store", blobstore.ErrCorrupt)
+// parseSeal takes a Seal apart. What it returns shares its memory.
+func parseSeal(seal []byte) (wrapped, inner []byte, err error) {
+	damaged := fmt.Errorf("%w: the seal is not one of this store", blobstore.ErrCorrupt)
+	if len(seal) < 2 {
+		return nil, nil, damaged
 	}
-	return seal[1:], nil
+	switch seal[0] {
+	case blobstore.SealedApart:
+		return seal[1:], nil, nil
+	case blobstore.SealedWithin:
+		if wrapped, inner, ok := cutField(seal[1:]); ok && len(wrapped) > 0 && len(inner) > 0 {
+			return wrapped, inner, nil
+		}
+	}
+	return nil, nil, damaged
 }

@@ -150,10 +150,10 @@ func (w *writer) Commit(ctx context.Context) (blobstore.Object, error) {
 	if err != nil {
 		return blobstore.Object{}, err
 	}
-	if o.Size != sealedSize(size) || o.Seal != nil {
+	if o.Size != sealedSize(size) || o.Sealed() {
 		return blobstore.Object{}, fmt.Errorf("blobstore: commit %q: the inner store answers %d bytes (want %d), or seals too", w.key, o.Size, sealedSize(size))
 	}
-	return blobstore.Object{Key: w.key, Size: size, Seal: makeSeal(w.wrapped)}, nil
+	return blobstore.Object{Key: w.key, Size: size, Seal: makeSeal(w.wrapped, o.Seal)}, nil
 }
 
 func (w *writer) tailBytes() []byte {

@@ -176,7 +176,13 @@ func (s *suite) testList(t *testing.T) {
 		suspend(t.Context(), t, open)
 	}
 	defer closeWriter(t, open)
-	suspend(t.Context(), t, create(t.Context(), t, store, all[4]))
+	var large []byte // of which something is stored
+	if s.inline > 0 {
+		large = content(2, Segment+s.inline+1)
+	}
+	unfinished := create(t.Context(), t, store, all[4])
+	put(t, unfinished, large, Segment)
+	suspend(t.Context(), t, unfinished)
 
 	for prefix, want := range map[string][]string{
 		"":                  all,
@@ -239,6 +245,7 @@ func (s *suite) testList(t *testing.T) {
 	// More than one batch of names.
 	for i := range 1200 {
 		w := create(t.Context(), t, store, fmt.Sprintf("many/%04d", i))
+		put(t, w, large, Segment)
 		if s.buffered > 0 {
 			suspend(t.Context(), t, w)
 		}

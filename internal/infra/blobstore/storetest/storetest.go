@@ -50,6 +50,11 @@ func InMemory() Option { return func(s *suite) { s.inMemory = true } }
 // Commit: so long the object is not listed.
 func Buffered(perWriter int64) Option { return func(s *suite) { s.buffered = perWriter } }
 
+// Inline says that objects of which no more than max bytes are stored stand in their
+// Seals, and unfinished ones in their States: they are not listed, and nothing of
+// them can be damaged.
+func Inline(max int) Option { return func(s *suite) { s.inline = max } }
+
 type suite struct {
 	open     func(t *testing.T) blobstore.Store
 	damage   DamageFunc
@@ -57,6 +62,7 @@ type suite struct {
 	sealed   bool
 	inMemory bool
 	buffered int64
+	inline   int
 }
 
 // Run runs the suite. Each call of open returns an empty store.
