@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -10,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/collect"
 	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/repository"
@@ -170,8 +172,8 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 		if now.UnixMicro() >= giveUp {
 			return tookTooLong()
 		}
-		if err := condemn(ctx, tx, r.Registry.Region, obj, now.UnixMicro()); err != nil {
-			return err
+		if free, err := collect.Condemn(ctx, tx, r.Registry.Region, obj, now.UnixMicro()); err != nil || !free {
+			return cmp.Or(err, tookTooLong())
 		}
 		b, err := s.blobFor(ctx, tx, r, blob{id: sqldb.NewID(), size: obj.Size, objectKey: obj.Key, seal: seal}, d, now.UnixMicro())
 		if err != nil {
@@ -190,11 +192,11 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 		case b.objectKey == obj.Key && tx.Serial():
 			return nil
 		case b.objectKey == obj.Key:
-			return pardon(ctx, tx, r.Registry.Region, obj.Key)
+			return collect.Pardon(ctx, tx, r.Registry.Region, obj.Key)
 		}
 		spare = obj.Key
 		if tx.Serial() {
-			_, err = discard(ctx, tx, r.Registry.Region, obj.Key, obj.Size, now.UnixMicro())
+			_, err = collect.Discard(ctx, tx, r.Registry.Region, obj.Key, obj.Size, now.UnixMicro())
 		}
 		return err
 	}
@@ -205,30 +207,6 @@ func (s *Service) record(ctx context.Context, r repository.Repository, d name.Di
 		}
 	}
 	return l, added, spare, upload.StoreError(err)
-}
-
-// condemn sees to it that nobody removes the object from now on, or refuses the
-// transaction if somebody has begun to. The object goes to the garbage and is
-// pardoned in the end: whoever removes objects does the same, so that one of the
-// two finds the other's row. Where transactions run one after the other it is
-// enough to look for that row, and an object in its Seal is nothing to remove.
-func condemn(ctx context.Context, tx *sqldb.Tx, region name.Region, obj blobstore.Object, now int64) error {
-	var free bool
-	var err error
-	switch {
-	case obj.Within():
-		return nil
-	case tx.Serial():
-		var taken bool
-		taken, err = exists(ctx, tx, `SELECT 1 FROM garbage WHERE region = $1 AND object_key = $2`, string(region), obj.Key)
-		free = !taken
-	default:
-		free, err = discard(ctx, tx, region, obj.Key, obj.Size, now)
-	}
-	if err == nil && !free {
-		err = tookTooLong()
-	}
-	return err
 }
 
 func tookTooLong() error {

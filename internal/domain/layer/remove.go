@@ -105,32 +105,17 @@ func (o objects) Discard(ctx context.Context, region name.Region, objectKey stri
 	s := o.s
 	var named bool
 	err := s.durable.Update(ctx, func(tx *sqldb.Tx) error {
-		added, err := discard(ctx, tx, region, objectKey, 0, s.clock.Now().UnixMicro())
+		added, err := collect.Discard(ctx, tx, region, objectKey, 0, s.clock.Now().UnixMicro())
 		if err != nil {
 			return err
 		}
 		if named, err = exists(ctx, tx, `SELECT 1 FROM blob WHERE object_key = $1`, objectKey); err != nil || !named || !added {
 			return err
 		}
-		return pardon(ctx, tx, region, objectKey)
+		return collect.Pardon(ctx, tx, region, objectKey)
 	})
 	if err != nil || named {
 		return err
 	}
 	return s.collector.Bury(ctx, region, objectKey, false)
-}
-
-// discard puts an object of so many bytes, if they are known, into the garbage, to be
-// removed at once. false: it is there already.
-func discard(ctx context.Context, tx *sqldb.Tx, region name.Region, objectKey string, size, now int64) (added bool, err error) {
-	n, err := tx.Exec(ctx, `INSERT INTO garbage (region, object_key, due_at, size) VALUES ($1, $2, $3, $4) ON CONFLICT (region, object_key) DO NOTHING`,
-		string(region), objectKey, now, size)
-	return n == 1, err
-}
-
-// pardon takes an object back from the garbage, in the transaction that put it
-// there: nobody else has seen the row, so nobody has claimed it.
-func pardon(ctx context.Context, tx *sqldb.Tx, region name.Region, objectKey string) error {
-	_, err := tx.Exec(ctx, `DELETE FROM garbage WHERE region = $1 AND object_key = $2`, string(region), objectKey)
-	return err
 }
