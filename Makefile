@@ -161,3 +161,8 @@ bench: deps build ## compare the speed with other registries'; BENCH='FLAGS'
 bench-quick: build ## compare the speed with the merge base's, or BASE=COMMIT's
 	$(call header,Benchmark: this tree and the one before)
 	@BASE='$(BASE)' scripts/bench-quick.sh $(BENCH)
+
+.PHONY: bench-micro
+bench-micro: ## compare the cores' Go benchmarks with the merge base's, or BASE=COMMIT's; BENCH='FLAGS PACKAGES'
+	$(call header,Go benchmarks: this tree and the one before)
+	@BASE='$(BASE)' scripts/bench-micro.sh $(BENCH)

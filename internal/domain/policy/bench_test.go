@@ -94,3 +94,28 @@ func BenchmarkParse100(b *testing.B) {
 		}
 	}
 }
+
+// shared is a repository's policy as teams write them: who pulls, who pushes, and what is
+// refused to everybody.
+const shared = `{"Version":"2012-10-17","Statement":[
+	{"Sid":"Pull","Effect":"Allow","Principal":{"AWS":["arn:aws:iam::444455556666:root","arn:aws:iam::777788889999:role/deploy"]},
+		"Action":["ecr:BatchGetImage","ecr:GetDownloadUrlForLayer","ecr:BatchCheckLayerAvailability"],"Condition":{"StringLike":{"aws:PrincipalTag/team":["blue","red-*"]}}},
+	{"Sid":"Organization","Effect":"Allow","Principal":"*","Action":["ecr:BatchGetImage","ecr:GetDownloadUrlForLayer"],"Condition":{"StringEquals":{"aws:PrincipalOrgID":"o-a1b2c3d4e5"}}},
+	{"Sid":"Push","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:user/amber"},"Action":["ecr:PutImage","ecr:*LayerUpload","ecr:UploadLayerPart"],
+		"Condition":{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","203.0.113.0/24"]},"DateLessThan":{"aws:CurrentTime":"2030-01-01T00:00:00Z"}}},
+	{"Sid":"Secure","Effect":"Deny","Principal":"*","Action":"ecr:*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}`
+
+// A push that the repository's policy alone allows.
+func BenchmarkDecideRepository(b *testing.B) {
+	benchmark(b, &policy.Sources{Resource: []policy.Named{{Name: "shared", Document: parse(b, shared, policy.Repository)}}, ResourceAccount: "111122223333"})
+}
+
+func BenchmarkParseRepository(b *testing.B) {
+	b.SetBytes(int64(len(shared)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := policy.Parse(shared, policy.Repository); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -59,8 +59,16 @@ func large(n int) []selection.Image {
 	return images
 }
 
-func benchmark(b *testing.B, o selection.Options) {
-	p, images := fifty(b), large(100_000)
+// A repository and a policy of the usual sizes.
+func BenchmarkEvaluate1000Images3Rules(b *testing.B) {
+	p := parse(b, policyText(b, []string{"#1 tagged pattern=team-*-main-*,v1.*.* sinceImagePushed 90 expire",
+		"#2 tagged prefix=v imageCountMoreThan 100 expire", "#3 untagged sinceImagePushed 7 expire"}))
+	evaluate(b, p, large(1000), selection.Options{})
+}
+
+func benchmark(b *testing.B, o selection.Options) { evaluate(b, fifty(b), large(100_000), o) }
+
+func evaluate(b *testing.B, p *rules.Policy, images []selection.Image, o selection.Options) {
 	b.ReportAllocs()
 	actions := 0
 	for b.Loop() {
