@@ -118,8 +118,8 @@ func (s *Service) Stat(ctx context.Context, r repository.Repository, d name.Dige
 }
 
 // keptBytes bounds what is kept of layers that clients ask for, in bytes; one takes some
-// heldBytes.
-const keptBytes, heldBytes = 1 << 20, 400
+// heldBytes and its seal.
+const keptBytes, heldBytes = 2 << 20, 400
 
 // Check is Stat for many digests: those that the repository does not hold are
 // missing from the answer. Archived ones are in it.
@@ -318,7 +318,7 @@ func (s *Service) lookup(ctx context.Context, r repository.Repository, d name.Di
 	}
 	h, err := s.read(ctx, r, d)
 	if err == nil && !h.blob.archived {
-		s.kept.Put(r.ID, string(d), at, h, heldBytes)
+		s.kept.Put(r.ID, string(d), at, h, heldBytes+len(h.blob.seal))
 	}
 	return h, err
 }

@@ -153,7 +153,7 @@ func TestKilled(t *testing.T) {
 	if err == nil {
 		err = json.Unmarshal(out, &made)
 	}
-	if err != nil || made.Objects < 300 || made.Copied >= made.Objects {
+	if err != nil || made.Objects < 150 || made.Copied >= made.Objects {
 		t.Fatalf("%s, %v", out, err)
 	}
 	t.Logf("of %d objects the killed backup left %d to copy", made.Objects, made.Copied)

@@ -27,6 +27,8 @@ type memory struct {
 	// begun are rows of uploads without bytes, whoever may be about to write to
 	// them, which the database does not have yet.
 	begun map[string]*begun
+	// armed: a timer runs that saves them.
+	armed bool
 	// ended are uploads that are over although their rows may still say otherwise;
 	// those of finished are to be deleted.
 	ended    map[string]struct{}

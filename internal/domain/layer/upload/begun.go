@@ -19,27 +19,30 @@ const (
 	saveLimit = 10 * time.Second
 )
 
-// begun is the row of an upload without bytes that is not in the database yet.
+// begun is the row of an upload without bytes that is not in the database yet, or
+// will be in a moment. It is seen here until it is seen there.
 type begun struct {
 	row
 	at time.Time
-	// saving: a transaction has begun to insert it.
-	saving bool
+	// saving: a transaction of save has begun to insert it. claimed: somebody else
+	// inserts it, or what has become of it.
+	saving, claimed bool
 }
 
-// begin remembers the row of a new upload, if there is room for it. first says that
-// there was none before.
-func (m *memory) begin(u row) (ok, first bool) {
+// begin remembers the row of a new upload, if there is room for it. arm says that
+// nobody is to save it yet.
+func (m *memory) begin(u row) (ok, arm bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.begun) >= maxBegun {
 		return false, false
 	}
 	m.begun[u.id] = &begun{row: u, at: time.Now()}
-	return true, len(m.begun) == 1
+	arm, m.armed = !m.armed, true
+	return true, arm
 }
 
-// unsaved is the row of an upload that the database does not know yet.
+// unsaved is the row of an upload that the database may not know yet.
 func (m *memory) unsaved(id string) (u row, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -57,13 +60,29 @@ func (m *memory) unwritten() int {
 }
 
 // claim says that the database has no row of the upload and will get none but from
-// the caller. If not, a transaction that changes it and begins now finds one.
+// the caller, who says what became of it by written. If not, a transaction that
+// changes the row and begins now finds it.
 func (m *memory) claim(id string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	b, ok := m.begun[id]
-	delete(m.begun, id)
-	return ok && !b.saving
+	if !ok || b.saving {
+		return false
+	}
+	b.claimed = true
+	return true
+}
+
+// written says that the database knows of the upload all that there is to know, or,
+// with an error, as little as before.
+func (m *memory) written(id string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err == nil {
+		delete(m.begun, id)
+	} else if b, ok := m.begun[id]; ok {
+		b.claimed = false
+	}
 }
 
 // toSave gives the rows that were begun before a time, to a transaction that inserts
@@ -72,7 +91,7 @@ func (m *memory) toSave(before time.Time) (rows []row) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, b := range m.begun {
-		if b.at.Before(before) {
+		if !b.claimed && b.at.Before(before) {
 			b.saving = true
 			rows = append(rows, b.row)
 		}
@@ -80,9 +99,8 @@ func (m *memory) toSave(before time.Time) (rows []row) {
 	return rows
 }
 
-// saved says what became of the transaction that toSave was for, and whether there
-// are more rows to save.
-func (m *memory) saved(err error) (more bool) {
+// saved says what became of the transaction that toSave was for.
+func (m *memory) saved(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, b := range m.begun {
@@ -91,13 +109,20 @@ func (m *memory) saved(err error) (more bool) {
 		}
 		b.saving = false
 	}
-	return len(m.begun) > 0
+}
+
+// goOn says whether there is something to save later.
+func (m *memory) goOn() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.armed = len(m.begun) > 0
+	return m.armed
 }
 
 // begin opens an upload in memory. false: there are too many of them.
 func (s *Service) begin(u row) bool {
-	ok, first := s.memory.begin(u)
-	if first {
+	ok, arm := s.memory.begin(u)
+	if arm {
 		s.saveLater(saveAfter)
 	}
 	return ok
@@ -117,19 +142,23 @@ func (s *Service) settle(ctx context.Context, ses *session, bytes int64) error {
 		return deleteTogether(ctx, tx, finished)
 	})
 	s.memory.deleted(finished, err)
-	if err != nil {
-		s.begin(ses.row) // with room or without: the upload is as it was, or lost
-	}
+	s.memory.written(ses.id, err)
 	return err
 }
 
-// saveLater has rows saved that have been in memory for saveAfter by then.
+// saveLater has rows saved that have been in memory for saveAfter by then, and goes
+// on while there are more.
 func (s *Service) saveLater(in time.Duration) {
 	time.AfterFunc(in, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
 		defer cancel()
+		next := saveAfter
 		if err := s.save(ctx, time.Now().Add(-saveAfter)); err != nil {
 			s.Log.WarnContext(ctx, "uploads that were begun are not in the database yet", "error", err)
+			next = saveLimit
+		}
+		if s.memory.goOn() {
+			s.saveLater(next)
 		}
 	})
 }
@@ -137,8 +166,7 @@ func (s *Service) saveLater(in time.Duration) {
 // Save writes what is known of uploads in memory alone, for a process that ends.
 func (s *Service) Save(ctx context.Context) error { return s.save(ctx, time.Now().Add(time.Hour)) }
 
-// save inserts the rows of uploads that were begun before a time. The timer for
-// those that are left goes on.
+// save inserts the rows of uploads that were begun before a time.
 func (s *Service) save(ctx context.Context, before time.Time) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
@@ -150,12 +178,7 @@ func (s *Service) save(ctx context.Context, before time.Time) error {
 		}
 		return nil
 	})
-	switch more := s.memory.saved(err); {
-	case more && err == nil:
-		s.saveLater(saveAfter)
-	case more:
-		s.saveLater(saveLimit)
-	}
+	s.memory.saved(err)
 	return err
 }
 

@@ -121,11 +121,13 @@ func (in *Received) Destroy(ctx context.Context) {
 // with others. If that fails, expiry does it.
 func (in *Received) Forget(ctx context.Context) {
 	if m := in.service.memory; in.service.Alone {
-		if id := in.session.id; m.claim(id) {
+		id := in.session.id
+		if m.claim(id) {
 			m.gone(id)
 		} else {
 			m.finish(id)
 		}
+		m.written(id, nil)
 		return
 	}
 	if err := in.service.forget(ctx, in.session); err != nil {

@@ -273,9 +273,7 @@ func (s *Service) write(ctx context.Context, ses *session, u row) (ok bool, err 
 		return deleteTogether(ctx, tx, finished)
 	})
 	s.memory.deleted(finished, err)
-	if err != nil && claimed {
-		s.begin(ses.row) // with room or without: the upload is as it was, or lost
-	}
+	s.memory.written(ses.id, err)
 	return ok && err == nil, StoreError(err)
 }
 

@@ -279,6 +279,7 @@ func (s *Service) destroy(ctx context.Context, ses *session) error {
 func (s *Service) closeRow(ctx context.Context, ses *session) error {
 	ses.unsure = true
 	if s.memory.claim(ses.id) {
+		s.memory.written(ses.id, nil)
 		s.memory.gone(ses.id)
 		return nil
 	}
