@@ -90,15 +90,20 @@ test-unit: ## unit tests, with the race detector
 	go test $(RACE) -shuffle=on -timeout 30m $$(go list ./... | grep -v '/berth/test/')
 	for module in $(CODE_MODULES); do go -C "$$module" test -race -shuffle=on -timeout 30m ./...; done
 
+# Tests from outside wait more than they compute, for programs, clocks and retries: one
+# package more than there are processors runs at a time.
+OUTSIDE := -p $(shell expr $$(nproc) + 1) -timeout 30m
+
 # The suites that say nothing about a shape of storage of their own run on the
 # embedded one and on the scale-out one here, and on the others in test-matrix.
 SHAPED := aws oci identity lifecycle guides scanning
-shaped = BERTH_TEST_SHAPE=$(1) go test -shuffle=on -timeout 30m $(SHAPED:%=./test/contract/%) && BERTH_TEST_SHAPE=$(1) go test -timeout 30m -run TestCrash ./test/crash
+shaped = BERTH_TEST_SHAPE=$(1) go test -timeout 30m -run TestCrash ./test/crash & crash=$$!; status=0; \
+	BERTH_TEST_SHAPE=$(1) go test -shuffle=on $(OUTSIDE) $(SHAPED:%=./test/contract/%) || status=$$?; wait $$crash && exit $$status
 
 .PHONY: test-contract
 test-contract: ## suites and crashes from outside, against servers that they start
 	$(call header,Contract tests)
-	go test -shuffle=on -timeout 30m $$(go list ./test/... | grep -v '/test/contract/clients')
+	go test -shuffle=on $(OUTSIDE) $$(go list ./test/... | grep -v '/test/contract/clients')
 	$(call header,Contract tests: PostgreSQL and S3)
 	$(call shaped,postgres+s3)
 

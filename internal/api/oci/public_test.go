@@ -111,24 +111,27 @@ func (w *publicWorld) owner(t *testing.T) *client {
 
 // TestPublicContract runs the contract of the data plane over public registries.
 func TestPublicContract(t *testing.T) {
-	w := newPublicWorld(t, func(_ *public.Config, c *oci.Config) { c.Stall = contractStall })
-	contract.Run(t, w.target(t))
+	runContract(t, func(stall time.Duration) contract.Target {
+		return newPublicWorld(t, func(_ *public.Config, c *oci.Config) { c.Stall = stall }).target(t, stall)
+	})
 }
 
 // TestPublicContractOverHTTP2 does so over HTTP/2 and TLS.
 func TestPublicContractOverHTTP2(t *testing.T) {
-	w := newPublicWorld(t, func(_ *public.Config, c *oci.Config) { c.Stall = contractStall })
-	server := httptest.NewUnstartedServer(w.handler())
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	target := w.target(t)
-	target.BaseURL, target.Client = server.URL, server.Client()
-	target.Client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	contract.Run(t, target)
+	runContract(t, func(stall time.Duration) contract.Target {
+		w := newPublicWorld(t, func(_ *public.Config, c *oci.Config) { c.Stall = stall })
+		server := httptest.NewUnstartedServer(w.handler())
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		target := w.target(t, stall)
+		target.BaseURL, target.Client = server.URL, server.Client()
+		target.Client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		return target
+	})
 }
 
-func (w *publicWorld) target(t *testing.T) contract.Target {
+func (w *publicWorld) target(t *testing.T, stall time.Duration) contract.Target {
 	t.Helper()
 	expired := w.bearer(t, account)
 	w.clock.Advance(principal.TokenLife)
@@ -137,7 +140,7 @@ func (w *publicWorld) target(t *testing.T) contract.Target {
 	return contract.Target{
 		BaseURL: w.url, Authorization: w.bearer(t, account), Alias: "acme", OtherAlias: "acme-two", Repo1: "acme/team/one", Repo2: "acme/two",
 		ForeignRepo: "other/team/one", Refused: []string{"Bearer " + strings.TrimPrefix(w.world.token(t, account, region), "Basic ")},
-		Expired: expired, Foreign: w.bearer(t, foreign), Stall: contractStall,
+		Expired: expired, Foreign: w.bearer(t, foreign), Stall: stall,
 	}
 }
 

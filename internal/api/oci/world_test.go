@@ -30,8 +30,12 @@ import (
 	"github.com/berth-registry/berth/internal/infra/blobstore/memory"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/keys/keyring"
-	"github.com/berth-registry/berth/internal/infra/sqldb"
+	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
+
+func TestMain(m *testing.M) {
+	sqldbtest.Main(m, sqldbtest.Migrated("schema_version", schema.Durable()...), sqldbtest.Migrated("schema_version_volatile", schema.Volatile()...))
+}
 
 const (
 	account = name.AccountID("123456789012")
@@ -86,15 +90,7 @@ func newWorld(t *testing.T, change func(*oci.Config)) *world {
 			t.Fatal(err)
 		}
 	}
-	open := func(file string) *sqldb.DB {
-		db, err := sqldb.OpenSQLite(ctx, sqldb.SQLiteOptions{Path: filepath.Join(dir, file)})
-		must(err)
-		t.Cleanup(func() { must(db.Close()) })
-		return db
-	}
-	durable, volatile := open("durable.db"), open("volatile.db")
-	must(durable.Migrate(ctx, "schema_version", schema.Durable()...))
-	must(volatile.Migrate(ctx, "schema_version", schema.Volatile()...))
+	durable, volatile := sqldbtest.SQLite(t), sqldbtest.SQLite(t)
 	ring, err := keyring.Open(filepath.Join(dir, "keyring.json"), w.clock)
 	must(err)
 	w.principals, err = principal.New(durable, ring, w.clock)

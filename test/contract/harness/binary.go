@@ -1,10 +1,12 @@
 package harness
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -28,49 +30,66 @@ func Root(t testing.TB) string {
 	}
 }
 
-// Binary builds berth from the sources as they are and returns its path. The go
-// command sees by itself when nothing has changed.
+// built is the program as this process built it.
+var built struct {
+	sync.Once
+	path string
+	err  error
+}
+
+// Binary builds berth from the sources as they are, once in a process, and returns
+// its path. The go command sees by itself when nothing has changed.
 func Binary(t testing.TB) string {
 	t.Helper()
 	root := Root(t)
-	lookAtSources(t, root)
+	built.Do(func() { built.path, built.err = build(root) })
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
+}
+
+func build(root string) (path string, err error) {
+	if err := lookAtSources(root); err != nil {
+		return "", err
+	}
 	dir := filepath.Join(root, ".tools", "test")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	// Packages are tested side by side, each in its own process.
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer func() { _ = lock.Close() }() // which also unlocks it
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	path := filepath.Join(dir, "berth")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", path, "./cmd/berth")
-	build.Dir = root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("berth cannot be built: %v\n%s", err, out)
+	path = filepath.Join(dir, "berth")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./cmd/berth")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("berth cannot be built: %w\n%s", err, out)
 	}
-	return path
+	return path, nil
 }
 
 // lookAtSources opens the directories that berth is built from. The go command
 // keeps a test's result until a file changes that the test has looked at itself;
 // what the build looks at, it does not see.
-func lookAtSources(t testing.TB, root string) {
-	t.Helper()
+func lookAtSources(root string) error {
 	for _, dir := range []string{"cmd", "internal"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(_ string, _ fs.DirEntry, err error) error { return err })
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
 	for _, file := range []string{"go.mod", "go.sum"} {
 		if _, err := os.Stat(filepath.Join(root, file)); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
+	return nil
 }

@@ -71,7 +71,11 @@ func sdk(t *testing.T, s *harness.Server) {
 
 	t.Log("with the SDK's own retries")
 	config := s.Config()
-	config.Retryer = func() aws.Retryer { return retry.NewStandard() }
+	// Its waits are random, so one call in a hundred is refused at all three of the
+	// attempts that it makes unless told otherwise.
+	config.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = 6 })
+	}
 	client := ecr.NewFromConfig(config)
 	began := time.Now()
 	for n := range 10 {
