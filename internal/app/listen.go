@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/berth-registry/berth/internal/app/serving"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/infra/certs"
 )
@@ -55,7 +56,7 @@ func (a *App) listen() (all []served, err error) {
 	if a.certificates != nil {
 		secured = a.certificates.TLSConfig()
 	}
-	main := newServer(a.handler)
+	main := serving.New(a.handler, connContext)
 	for i, from := range append([]config.Listener{{Listen: a.cfg.Listen}}, a.cfg.Listeners...) {
 		setting := "--listen"
 		if i > 0 {
@@ -82,21 +83,21 @@ func (a *App) listen() (all []served, err error) {
 		if secured != nil {
 			l = tls.NewListener(l, secured)
 		}
-		all = append(all, served{l, newServer(handler)})
+		all = append(all, served{l, serving.New(handler, connContext)})
 	}
 	if address := a.cfg.TLS.ACME.HTTPListen; address != "" && a.certificates != nil {
 		l, err := listenOn(address, "tls.acme.http_listen")
 		if err != nil {
 			return all, err
 		}
-		all = append(all, served{l, newServer(a.certificates.HTTPHandler(nil))})
+		all = append(all, served{l, serving.New(a.certificates.HTTPHandler(nil), connContext)})
 	}
 	if a.cfg.AdminListen != "" {
 		l, err := listenOn(a.cfg.AdminListen, "--admin-listen")
 		if err != nil {
 			return all, err
 		}
-		all = append(all, served{l, newServer(a.Operations())})
+		all = append(all, served{l, serving.New(a.Operations(), connContext)})
 	}
 	return all, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/berth-registry/berth/internal/app/serving"
 	"github.com/berth-registry/berth/internal/infra/resident"
 )
 
@@ -37,7 +38,7 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 		return fmt.Errorf("the data directory cannot be written: %w", err)
 	}
 
-	admin := newServer(a.adminHandler())
+	admin := serving.New(a.adminHandler(), connContext)
 	// Background work outlives the requests: it stops after they have drained.
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
@@ -115,21 +116,6 @@ func (a *App) startWorkers(ctx context.Context) (*errgroup.Group, context.Contex
 func (a *App) Work(ctx context.Context) error {
 	workers, _ := a.startWorkers(ctx)
 	return workers.Wait()
-}
-
-// newServer bounds what a client can hold open without sending anything. Bodies
-// have no total limit in time; the routes bound them by progress.
-func newServer(h http.Handler) *http.Server {
-	return &http.Server{
-		Handler: h, ConnContext: connContext, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		HTTP2: &http.HTTP2Config{
-			// The least that RFC 9113 recommends; a docker push needs five.
-			MaxConcurrentStreams: 100,
-			// A connection whose other end is gone is found by asking it; one whose
-			// client reads nothing is cut.
-			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: time.Minute,
-		},
-	}
 }
 
 // startUp is how long after the start memory is given back that only the start has needed.
