@@ -171,7 +171,7 @@ func (z size) pullBars() []Bar {
 			{Target: berthPlain, Clients: 16, Figure: CPUPerGiB, AtMost: 1, Of: []Ref{{Targets: peers}}},
 			{Target: berth, Clients: 16, Figure: Rate, AtLeast: 1, Of: []Ref{{Targets: peers}}, Or: &Bar{
 				Target: berth, Clients: 16, Figure: CPUPerGiB, AtMost: 1,
-				Of: []Ref{{Targets: []string{berthPlain}}, {Targets: []string{Machine}, Scenario: sealAlone}},
+				Of: []Ref{{Targets: peers}, {Targets: []string{Machine}, Scenario: sealAlone}},
 			}},
 			memoryBar(100),
 		}
