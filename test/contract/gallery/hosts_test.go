@@ -86,6 +86,14 @@ func TestOwnHost(t *testing.T) {
 	})
 
 	t.Run("JSON API", func(t *testing.T) {
+		// Downloads are counted some seconds later, and what is popular goes by them.
+		wait(t, "the pull to be counted", func() bool {
+			var repository struct {
+				InsightData struct{ DownloadCount int64 }
+			}
+			api(t, client, base, "getRepositoryCatalogData", `{"registryAliasName":"harbour","repositoryName":"server"}`, &repository)
+			return repository.InsightData.DownloadCount > 0
+		})
 		for _, at := range []string{"http://api.us-east-1.gallery.something.test:" + port, base, s.PublicEndpoint, s.Endpoint + "/gallery"} {
 			c := client
 			if strings.Contains(at, "localhost") {
