@@ -73,7 +73,12 @@ func run() int {
 	}
 	parsed, err := parser.Parse(os.Args[1:])
 	parser.FatalIfErrorf(err)
-	err = parsed.Run()
+	// What runs for long runs when nobody refers to the parser and to all that it knows of the
+	// commands any more.
+	var last func() error
+	if err = parsed.Run(&last); err == nil && last != nil {
+		err = last()
+	}
 	if status, ok := errors.AsType[exitStatus](err); ok {
 		return int(status)
 	}

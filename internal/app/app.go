@@ -117,6 +117,7 @@ type App struct {
 
 	// publicAddress is where public registries listen, once they do.
 	publicAddress atomic.Pointer[string]
+	lastHost      name.LastHost
 
 	handler http.Handler
 	// stopping is what /readyz says from the beginning of the end on; draining refuses

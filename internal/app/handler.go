@@ -68,7 +68,7 @@ func (a *App) buildHandler() (http.Handler, error) {
 		if a.common(w, r) {
 			return
 		}
-		path, kind := r.URL.Path, a.hosts.Parse(r.Host).Kind
+		path, kind := r.URL.Path, a.lastHost.Parse(a.hosts, r.Host).Kind
 		switch {
 		case kind == name.HostPublicRegistry && a.publishing.ServeRegistry(w, r):
 		case kind == name.HostPublicRegistry && r.Method != http.MethodPost, kind == name.HostGallery,
@@ -135,7 +135,7 @@ func (a *App) resolve(r *http.Request) (reg name.Registry, base string, ok bool)
 	if a.origin(r).Secure {
 		base = "https://" + r.Host
 	}
-	switch h := a.hosts.Parse(r.Host); h.Kind {
+	switch h := a.lastHost.Parse(a.hosts, r.Host); h.Kind {
 	case name.HostRegistry:
 		return name.Registry{Account: h.Account, Region: h.Region}, base, a.registries.Enabled(h.Region)
 	case name.HostAny:

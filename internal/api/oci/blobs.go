@@ -36,14 +36,18 @@ func (a *API) digest(parameter, text string) (name.Digest, error) {
 // etag is the validator of content that its digest names.
 func etag(d name.Digest) string { return `"` + string(d) + `"` }
 
-// blobHeader is what GET and HEAD have in common.
-func blobHeader(d name.Digest, l layer.Layer) http.Header {
-	return http.Header{
-		"Accept-Ranges":         {"bytes"},
-		"Content-Type":          {transfer.SafeMediaType(l.MediaType)},
-		"Docker-Content-Digest": {string(d)},
-		"Etag":                  {etag(d)},
-	}
+// describe begins the header of content that a digest names, in the room that the call has for
+// it, and returns the validator too.
+func (c *call) describe(d name.Digest, mediaType string) (h http.Header, tag string) {
+	h, tag = c.header, etag(d)
+	values := []string{"bytes", mediaType, string(d), tag}
+	h["Accept-Ranges"], h["Content-Type"], h["Docker-Content-Digest"], h["Etag"] = values[0:1:1], values[1:2:2], values[2:3:3], values[3:4:4]
+	return h, tag
+}
+
+// describeBlob is what GET and HEAD have in common.
+func (c *call) describeBlob(d name.Digest, l layer.Layer) (h http.Header, tag string) {
+	return c.describe(d, transfer.SafeMediaType(l.MediaType))
 }
 
 func (a *API) headBlob(ctx context.Context, c *call) (response, error) {
@@ -55,8 +59,9 @@ func (a *API) headBlob(ctx context.Context, c *call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	resp := response{status: http.StatusOK, header: blobHeader(d, l), size: l.Size}
-	if transfer.Matches(c.r.Header, etag(d)) {
+	h, tag := c.describeBlob(d, l)
+	resp := response{status: http.StatusOK, header: h, size: l.Size}
+	if transfer.Matches(c.r.Header, tag) {
 		resp.status = http.StatusNotModified
 	}
 	return resp, nil
@@ -84,17 +89,18 @@ func (a *API) getBlob(ctx context.Context, c *call) (response, error) {
 		if err != nil {
 			return response{}, err
 		}
-		return response{status: http.StatusOK, header: blobHeader(d, l), content: content, size: l.Size}, nil
+		h, _ := c.describeBlob(d, l)
+		return response{status: http.StatusOK, header: h, content: content, size: l.Size}, nil
 	}
 	l, err := a.c.Layers.Stat(ctx, c.repository, d)
 	if err != nil {
 		return response{}, err
 	}
-	h := blobHeader(d, l)
-	if transfer.Matches(c.r.Header, etag(d)) {
+	h, tag := c.describeBlob(d, l)
+	if transfer.Matches(c.r.Header, tag) {
 		return response{status: http.StatusNotModified, header: h}, nil
 	}
-	part, ranged, err := transfer.ReadRange(c.r.Header, l.Size, etag(d))
+	part, ranged, err := transfer.ReadRange(c.r.Header, l.Size, tag)
 	if err != nil {
 		return unsatisfiable(l.Size)
 	}
@@ -113,8 +119,7 @@ func (a *API) getBlob(ctx context.Context, c *call) (response, error) {
 
 // unsatisfiable refuses a Range and says how much there is.
 func unsatisfiable(size int64) (response, error) {
-	return response{header: http.Header{"Content-Range": {"bytes */" + strconv.FormatInt(size, 10)}}},
-		&problem.Problem{Status: http.StatusRequestedRangeNotSatisfiable, Code: problem.SizeInvalid, Message: "The content has " + strconv.FormatInt(size, 10) + " bytes; the range is not in it"}
+	return response{header: http.Header{"Content-Range": {"bytes */" + strconv.FormatInt(size, 10)}}}, problem.OutOfRange(size)
 }
 
 func (a *API) deleteBlob(ctx context.Context, c *call) (response, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"mime"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -39,12 +38,6 @@ type Gate interface {
 // maxTagParameters bounds the tags of one push by digest.
 const maxTagParameters = 50
 
-// tagRE is the specification's grammar of tags. ECR's own (name.ParseTag) also
-// takes longer ones and ones that begin with a dot or a hyphen.
-var tagRE = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-
-const tagConstraint = "must satisfy regular expression '" + name.TagPattern + "'"
-
 // referenceOf reads what a manifest path ends in. An impossible tag is a tag
 // that is not there; ECR refuses it as a parameter.
 func (a *API) referenceOf(c *call) (image.Ref, error) {
@@ -57,20 +50,11 @@ func (a *API) referenceOf(c *call) (image.Ref, error) {
 	t, err := name.ParseTag(c.Reference)
 	if err != nil {
 		if a.c.Quirks {
-			return image.Ref{}, problem.Invalid(a.c.Quirks, problem.TagInvalid, "imageTag", tagConstraint)
+			return image.Ref{}, problem.InvalidTag(a.c.Quirks)
 		}
 		return image.Ref{}, errs.New(errs.ImageNotFound, "Requested image not found")
 	}
 	return image.Ref{Tag: t}, nil
-}
-
-// newTag reads a tag that is to be made.
-func (a *API) newTag(text string) (name.Tag, error) {
-	t, err := name.ParseTag(text)
-	if err != nil || !a.c.Quirks && !tagRE.MatchString(text) {
-		return "", problem.Invalid(a.c.Quirks, problem.TagInvalid, "imageTag", tagConstraint)
-	}
-	return t, nil
 }
 
 func (a *API) headManifest(ctx context.Context, c *call) (response, error) {
@@ -118,24 +102,24 @@ func (a *API) manifest(ctx context.Context, c *call, find func(context.Context, 
 		d = ref.Digest
 	}
 	size := img.ManifestSize
-	h := http.Header{"Content-Type": {img.MediaType}, "Etag": {etag(d)}}
-	switch {
-	case !a.c.Quirks:
-		h["Accept-Ranges"] = []string{"bytes"}
-		h["Docker-Content-Digest"] = []string{string(d)}
-	case c.r.Method == http.MethodHead: // ECR names the digest here only
-		h["Docker-Content-Digest"] = []string{string(d)}
-		h["Sizes"] = []string{""}
+	h, tag := c.describe(d, img.MediaType)
+	if a.c.Quirks {
+		delete(h, "Accept-Ranges")
+		if c.r.Method == http.MethodHead { // ECR names the digest here only
+			h["Sizes"] = []string{""}
+		} else {
+			delete(h, "Docker-Content-Digest")
+		}
 	}
 	resp := response{status: http.StatusOK, header: h, body: img.Manifest, size: size}
-	if transfer.Matches(c.r.Header, etag(d)) {
+	if transfer.Matches(c.r.Header, tag) {
 		resp.status, resp.body = http.StatusNotModified, nil
 		return resp, nil
 	}
 	if c.r.Method == http.MethodHead {
 		return resp, nil
 	}
-	part, ranged, err := transfer.ReadRange(c.r.Header, size, etag(d))
+	part, ranged, err := transfer.ReadRange(c.r.Header, size, tag)
 	if err != nil {
 		return unsatisfiable(size)
 	}
@@ -161,7 +145,7 @@ func (a *API) putManifest(ctx context.Context, c *call) (response, error) {
 		}
 		c.params["imageDigest"] = p.Digest
 		for _, text := range c.r.URL.Query()["tag"] {
-			t, err := a.newTag(text)
+			t, err := problem.NewTag(a.c.Quirks, text)
 			if err != nil {
 				return response{}, err
 			}
@@ -171,7 +155,7 @@ func (a *API) putManifest(ctx context.Context, c *call) (response, error) {
 			return response{}, &problem.Problem{Status: http.StatusRequestURITooLong, Code: problem.Unsupported, Message: "A push by digest can set up to " + strconv.Itoa(maxTagParameters) + " tags"}
 		}
 	} else {
-		if p.Tag, err = a.newTag(c.Reference); err != nil {
+		if p.Tag, err = problem.NewTag(a.c.Quirks, c.Reference); err != nil {
 			return response{}, err
 		}
 		c.params["imageTag"] = p.Tag

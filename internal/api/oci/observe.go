@@ -2,6 +2,7 @@ package oci
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/berth-registry/berth/internal/api/oci/observation"
 )
@@ -15,9 +16,9 @@ func (a *API) observe(w http.ResponseWriter, c *call, the row, elsewhere int64, 
 		Digest: c.pulled.Digest, Tag: c.pulled.Tag, Elsewhere: elsewhere,
 	}
 	if the.Name != "" {
-		o.Actions = []string{the.Name}
+		o.Actions = the.actions
 		if the.Also != nil {
-			o.Actions = append(o.Actions, the.Also(c)...)
+			o.Actions = slices.Concat(o.Actions, the.Also(c))
 		}
 	}
 	a.c.Observe(w, o)

@@ -11,11 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/berth-registry/berth/internal/api/oci/front"
 	"github.com/berth-registry/berth/internal/api/oci/observation"
-	"github.com/berth-registry/berth/internal/api/oci/path"
 	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/api/oci/token"
 	"github.com/berth-registry/berth/internal/api/oci/trail"
@@ -101,6 +98,7 @@ type API struct {
 	front   front.Front
 	table   table
 	buffers sync.Pool
+	calls   sync.Pool // of *call
 }
 
 var _ http.Handler = (*API)(nil)
@@ -139,6 +137,7 @@ func New(c Config) (*API, error) {
 		b := make([]byte, transfer.BufferSize)
 		return &b
 	}
+	a.calls.New = func() any { return &call{params: map[string]any{}, header: http.Header{}} }
 	return a, nil
 }
 
@@ -148,15 +147,15 @@ var distribution, noSniff = []string{"registry/2.0"}, []string{"nosniff"}
 // ServeHTTP is the pipeline. Every request under /v2/ passes it from top to
 // bottom; rows see only what came through.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx := r.Context()
-	rc := http.NewResponseController(w)
-	c := &call{
-		r: r, at: a.c.Clock.Now(), requestID: uuid.NewString(), Target: path.Split(r.URL.EscapedPath()), params: map[string]any{},
-		body: transfer.NewBody(r.Body, rc, a.c.Stall),
-	}
+	c := a.begin(w, r)
+	a.serve(r.Context(), w, c)
+	a.end(c)
+}
+
+func (a *API) serve(ctx context.Context, w http.ResponseWriter, c *call) {
 	h := w.Header()
 	h["Docker-Distribution-Api-Version"], h["X-Content-Type-Options"] = distribution, noSniff
-	h.Set("X-Amzn-Requestid", c.requestID)
+	h["X-Amzn-Requestid"] = []string{c.requestID}
 
 	the, resp, err := a.answer(ctx, c)
 	answer := transfer.Answer{Status: resp.status, Header: resp.header, Body: resp.body, Size: resp.size}
@@ -186,7 +185,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !c.body.End(c.hasBody() && resp.content == nil) {
 		h.Set("Connection", "close")
 	}
-	err = answer.Write(w, rc, r.Method, a.c.Stall)
+	err = answer.Write(w, &c.rc, c.r.Method, a.c.Stall)
 	if n := answer.Sent + resp.elsewhere; n > 0 && c.meter != nil {
 		c.meter(n)
 	}
@@ -213,16 +212,11 @@ func (a *API) answer(ctx context.Context, c *call) (the row, resp response, err 
 	if c.caller, err = a.front.Authenticate(ctx, c.r, c.registry); err != nil {
 		return row{}, response{}, err
 	}
-	c.meter = a.front.Meter(c.caller, a.c.Origin(c.r))
+	c.meter = a.front.Meter(c.caller, c.origin)
 	the, ok = a.table.find(c.Kind, c.r.Method)
 	switch {
-	case !ok && a.table.allow[c.Kind] == "":
-		return row{}, response{}, &problem.Problem{Status: http.StatusNotFound, Code: problem.Unsupported, Message: "There is no such path in this API"}
 	case !ok:
-		return row{}, response{}, &problem.Problem{
-			Status: http.StatusMethodNotAllowed, Code: problem.Unsupported,
-			Message: "This path does not take the method", Allow: a.table.allow[c.Kind],
-		}
+		return row{}, response{}, problem.NoRoute(a.table.allow[c.Kind])
 	case the.Needs == nil: // an open row
 		resp, err = the.Do(a, ctx, c)
 		return the, resp, err
@@ -276,7 +270,7 @@ func (a *API) locate(ctx context.Context, c *call) error {
 	}
 	c.registry = reg
 	if c.repo, err = name.ParseRepository(called); err != nil {
-		return problem.Invalid(a.c.Quirks, problem.NameInvalid, "repositoryName", "must satisfy regular expression '"+name.RepositoryPattern+"'")
+		return problem.InvalidRepository(a.c.Quirks)
 	}
 	c.params["repositoryName"] = c.repo
 	return nil
@@ -286,7 +280,7 @@ func (a *API) locate(ctx context.Context, c *call) error {
 // does besides. A token taken for the first is not given back when the second is
 // refused: the client asks for both again.
 func (a *API) throttle(ctx context.Context, c *call, the row) error {
-	ask := front.Ask{Caller: c.caller, Origin: a.c.Origin(c.r), Registry: c.registry, Method: c.r.Method, Action: the.Name}
+	ask := front.Ask{Caller: c.caller, Origin: c.origin, Registry: c.registry, Method: c.r.Method, Action: the.Name}
 	if err := a.front.Admit(ctx, ask); err != nil || the.Also == nil {
 		return err
 	}
@@ -308,7 +302,7 @@ func (a *API) authorize(ctx context.Context, c *call, needs []authz.Need) error 
 	}
 	return a.c.Authorizer.Authorize(ctx, authz.Request{
 		Principal: c.caller, Needs: needs, Region: a.front.Service(c.registry).Region,
-		Origin: a.c.Origin(c.r), UserAgent: c.r.UserAgent(),
+		Origin: c.origin, UserAgent: c.r.UserAgent(),
 	})
 }
 
@@ -391,7 +385,7 @@ func (a *API) record(ctx context.Context, c *call, the row, resp response, p *pr
 func (a *API) entry(c *call, event string) audit.Entry {
 	return trail.Call{
 		At: c.at, ID: c.requestID, Service: a.front.Service(c.registry), Registry: c.registry, Repository: c.repo,
-		Caller: c.caller, Origin: a.c.Origin(c.r), UserAgent: c.r.UserAgent(),
+		Caller: c.caller, Origin: c.origin, UserAgent: c.r.UserAgent(),
 	}.Entry(event)
 }
 

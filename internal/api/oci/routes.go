@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/berth-registry/berth/internal/api/oci/front"
 	"github.com/berth-registry/berth/internal/api/oci/path"
 	"github.com/berth-registry/berth/internal/api/oci/transfer"
@@ -22,7 +24,9 @@ import (
 // call is one request on its way through the pipeline, as far as it has got.
 type call struct {
 	r         *http.Request
+	rc        http.ResponseController
 	at        time.Time
+	origin    authz.Origin
 	requestID string
 	registry  name.Registry
 	base      string // scheme://host of the registry, without a slash at the end
@@ -45,6 +49,29 @@ type call struct {
 	// params are the call's parameters by the ECR API's member names, for
 	// the audit trail: no secrets, no layer bytes.
 	params map[string]any
+	// header is room for the header of the response.
+	header http.Header
+	needs  [2]authz.Need // and for what a row needs
+}
+
+// begin makes the call of a request.
+func (a *API) begin(w http.ResponseWriter, r *http.Request) *call {
+	c := a.calls.Get().(*call)
+	c.r, c.rc, c.at, c.origin, c.requestID = r, *http.NewResponseController(w), a.c.Clock.Now(), a.c.Origin(r), uuid.NewString()
+	c.Target, c.body = path.Split(r.URL.EscapedPath()), transfer.NewBody(r.Body, &c.rc, a.c.Stall)
+	return c
+}
+
+// end keeps the memory of a call that is over for another one. One with a body may have left a reader
+// behind, and one that went to an upstream is known to who fetches from there.
+func (a *API) end(c *call) {
+	if c.body != nil || c.cached {
+		return
+	}
+	clear(c.params)
+	clear(c.header)
+	*c = call{params: c.params, header: c.header}
+	a.calls.Put(c)
 }
 
 // query is the first value of a query parameter and whether there is one.
@@ -101,14 +128,15 @@ type row struct {
 	// AnyRegistry rows act on the registry as a whole, not on a repository.
 	AnyRegistry bool
 	Do          func(*API, context.Context, *call) (response, error)
+	actions     []string // Name alone
 }
 
 // onRepository needs the actions on the addressed repository.
 func onRepository(actions ...string) func(*call) []authz.Need {
 	return func(c *call) []authz.Need {
-		needs := make([]authz.Need, len(actions))
-		for i, action := range actions {
-			needs[i] = authz.Need{Action: action, Resource: c.registry.RepositoryARN(c.repo)}
+		needs, on := c.needs[:0], c.registry.RepositoryARN(c.repo)
+		for _, action := range actions {
+			needs = append(needs, authz.Need{Action: action, Resource: on})
 		}
 		return needs
 	}
@@ -190,6 +218,7 @@ func newTable(rows, open []row) (table, error) {
 		if _, twice := t.rows[key]; twice || r.Do == nil {
 			return table{}, fmt.Errorf("the route %s for %q stands twice, or does nothing", r.Method, r.Name)
 		}
+		r.actions = []string{r.Name}
 		t.rows[key] = r
 		methods[r.Kind] = append(methods[r.Kind], r.Method)
 	}

@@ -59,6 +59,7 @@ type Observer struct {
 	contents  [contentKinds]contentCells
 	usage     map[string]prometheus.Counter
 	meter     Meter // nil: usage is not counted
+	recorders sync.Pool
 
 	mu        sync.Mutex // guards what is attached
 	databases []database
@@ -101,6 +102,7 @@ func New(c Config) (*Observer, error) {
 	for _, action := range usage.Operations() {
 		o.usage[action] = o.m.usage.WithLabelValues("ECR", action, "API", "None")
 	}
+	o.recorders.New = func() any { return &recorder{} }
 	o.addSources()
 	return o, o.registry.Err()
 }

@@ -32,6 +32,7 @@ type recorder struct {
 	aws      aws.Observation
 	registry observation.Request
 	span     trace.Span // nil: not traced
+	direct   directRecorder
 }
 
 var _ http.ResponseWriter = (*recorder)(nil)
@@ -48,7 +49,8 @@ var _ io.ReaderFrom = (*directRecorder)(nil)
 // writer is what the edges answer the request through.
 func (rec *recorder) writer() http.ResponseWriter {
 	if to, ok := rec.ResponseWriter.(io.ReaderFrom); ok && rec.r.TLS == nil {
-		return &directRecorder{rec, to}
+		rec.direct = directRecorder{rec, to}
+		return &rec.direct
 	}
 	return rec
 }
@@ -126,8 +128,10 @@ func (rec *recorder) isCut() bool { return rec.announced >= 0 && rec.sent < rec.
 // Middleware watches all requests that next answers.
 func (o *Observer) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w, r: r, begun: time.Now()}
-		if r.Body != nil && r.Body != http.NoBody {
+		rec := o.recorders.Get().(*recorder)
+		rec.ResponseWriter, rec.r, rec.begun = w, r, time.Now()
+		hasBody := r.Body != nil && r.Body != http.NoBody
+		if hasBody {
 			rec.body.ReadCloser = r.Body
 			r.Body = &rec.body
 		}
@@ -140,7 +144,13 @@ func (o *Observer) Middleware(next http.Handler) http.Handler {
 			}
 		}
 		o.m.inFlight.Inc()
-		defer o.finish(rec)
+		defer func() {
+			o.finish(rec)
+			if !hasBody { // else a reader may be left behind
+				*rec = recorder{}
+				o.recorders.Put(rec)
+			}
+		}()
 		next.ServeHTTP(rec.writer(), rec.r)
 		if rec.status == 0 { // an answer without a body, which net/http then sends
 			rec.head(http.StatusOK)

@@ -79,8 +79,11 @@ type Entry struct {
 	// without layer bytes; the latter nil for reads.
 	RequestParameters json.RawMessage
 	ResponseElements  json.RawMessage
-	Resources         []string
-	ReadOnly          bool
+	// Marshaled says that both are written as encoding/json writes them, so that they can stand in
+	// a record as they are.
+	Marshaled bool
+	Resources []string
+	ReadOnly  bool
 }
 
 // Limits of the buffer between the calls and the table.
@@ -158,7 +161,7 @@ func (t *Trail) Record(_ context.Context, e Entry) {
 		t.room.Wait()
 	}
 	t.add(&e)
-	full := t.entries >= batchSize
+	full := t.entries >= batchSize || t.full()
 	t.mu.Unlock()
 	if full {
 		select {
@@ -241,26 +244,31 @@ func (t *Trail) Run(ctx context.Context) error {
 	tick := time.NewTicker(flushInterval)
 	defer tick.Stop()
 	for {
+		least := 1
 		select {
 		case <-tick.C:
 		case <-t.wake:
+			least = batchSize // the few that have come meanwhile would cost as much
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 			defer cancel()
 			return t.Flush(last)
 		}
-		if err := t.Flush(ctx); err != nil && ctx.Err() == nil {
+		if err := t.flush(ctx, least); err != nil && ctx.Err() == nil {
 			t.log.Error("the audit trail cannot be written; will try again", "error", err)
 		}
 	}
 }
 
 // Flush writes everything that is pending.
-func (t *Trail) Flush(ctx context.Context) error {
+func (t *Trail) Flush(ctx context.Context) error { return t.flush(ctx, 1) }
+
+// flush writes batches as long as least entries are pending.
+func (t *Trail) flush(ctx context.Context, least int) error {
 	t.flushing.Lock()
 	defer t.flushing.Unlock()
 	for {
-		batch := t.oldest()
+		batch := t.oldest(least)
 		if len(batch) == 0 {
 			return nil
 		}
@@ -274,11 +282,12 @@ func (t *Trail) Flush(ctx context.Context) error {
 	}
 }
 
-// oldest returns the next batch. Record only adds behind it.
-func (t *Trail) oldest() []Entry {
+// oldest returns the next batch, none where fewer than least entries are pending and there is room for
+// more. Record only adds behind it.
+func (t *Trail) oldest(least int) []Entry {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.entries == 0 {
+	if t.entries < least && !t.full() || t.entries == 0 {
 		return nil
 	}
 	return t.pending[0][t.done:]

@@ -110,6 +110,8 @@ func (p *packer) join(segments []lookup.Segment, batch []Entry, members []int) (
 		clear(p.known)
 	}
 	begin()
+	var last alike
+	number := -1 // of last; most records are alike the one before them
 	for _, i := range members {
 		e := &batch[i]
 		split := p.writer.write(e, p.options)
@@ -120,12 +122,15 @@ func (p *packer) join(segments []lookup.Segment, batch []Entry, members []int) (
 		if !p.segments.Fits(len(p.writer.b)) {
 			segments = append(segments, p.segments.End())
 			begin()
+			number = -1
 		}
-		a := e.alike()
-		number, there := p.known[a]
-		if !there {
-			number = p.segments.Describe(e.facts())
-			p.known[a] = number
+		if a := e.alike(); number < 0 || a != last {
+			known, there := p.known[a]
+			if !there {
+				known = p.segments.Describe(e.facts())
+				p.known[a] = known
+			}
+			last, number = a, known
 		}
 		p.segments.Add(e.Time.UnixMicro(), number, p.writer.b, split)
 	}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/audit/lookup"
@@ -33,10 +34,18 @@ type writer struct {
 	err error
 }
 
-// plain says whether a text stands in JSON as it is.
-func plain[T string | []byte](s T) bool {
+// plain are the bytes that stand in a string of JSON as they are.
+var plain = func() (table [256]bool) {
+	for c := byte(' '); c <= '~'; c++ {
+		table[c] = !strings.ContainsRune(`"\<>&`, rune(c))
+	}
+	return table
+}()
+
+// Plain says whether a text stands in JSON as it is, as encoding/json writes it.
+func Plain(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+		if !plain[s[i]] {
 			return false
 		}
 	}
@@ -46,7 +55,7 @@ func plain[T string | []byte](s T) bool {
 // text writes what stands before a text, which is raw, and the text as a string.
 func (w *writer) text(before, s string) {
 	w.b = append(w.b, before...)
-	if !plain(s) {
+	if !Plain(s) {
 		w.value(s)
 		return
 	}
@@ -80,14 +89,17 @@ func (w *writer) time(before string, t time.Time) {
 	w.b = append(w.b, '"')
 }
 
-// json writes a document, or null for none.
-func (w *writer) json(before string, doc json.RawMessage) {
+// json writes a document, or null for none; marshaled is Entry.Marshaled.
+func (w *writer) json(before string, doc json.RawMessage, marshaled bool) {
 	w.raw(before)
-	if doc == nil {
+	switch {
+	case doc == nil:
 		w.raw("null")
-		return
+	case marshaled:
+		w.b = append(w.b, doc...)
+	default:
+		w.value(doc)
 	}
-	w.value(doc)
 }
 
 func (w *writer) value(v any) {
@@ -117,12 +129,12 @@ func (w *writer) write(e *Entry, o Options) (split int) {
 	w.text(`,"userAgent":`, agent)
 	w.some(`,"errorCode":`, e.ErrorCode)
 	w.some(`,"errorMessage":`, e.ErrorMessage)
-	w.json(`,"requestParameters":`, e.RequestParameters)
+	w.json(`,"requestParameters":`, e.RequestParameters, e.Marshaled)
 	if e.ResponseElements != nil && e.EventName == archiving {
-		w.json(`,"responseElements":{"image":`, e.ResponseElements)
+		w.json(`,"responseElements":{"image":`, e.ResponseElements, e.Marshaled)
 		w.raw(`}`)
 	} else {
-		w.json(`,"responseElements":`, e.ResponseElements)
+		w.json(`,"responseElements":`, e.ResponseElements, e.Marshaled)
 	}
 	if hidden && (e.SourceIP != "" || e.UserAgent != "") {
 		w.raw(`,"additionalEventData":{`)

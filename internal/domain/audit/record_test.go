@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -319,6 +320,43 @@ func TestOverflow(t *testing.T) {
 	if all, err := trail.After(ctx, account, "", 0, 2*calls, time.Time{}); err != nil || len(all) != calls || trail.Dropped() != 0 {
 		t.Errorf("%d kept of %d, %d dropped, %v", len(all), calls, trail.Dropped(), err)
 	}
+}
+
+// TestFullBatches: what has come since a batch was full waits for the next one, or for Flush.
+func TestFullBatches(t *testing.T) {
+	ctx := t.Context()
+	trail := audit.NewTrail(sqldbtest.SQLite(t), slog.New(slog.DiscardHandler), audit.Options{})
+	written := func(flush func(context.Context) error, want int) {
+		t.Helper()
+		if err := flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if all, err := trail.After(ctx, account, "", 0, 10*audit.BatchSize, time.Time{}); err != nil || len(all) != want {
+			t.Errorf("%d records are written, want %d: %v", len(all), want, err)
+		}
+	}
+	written(trail.FlushFull, 0)
+	for range audit.BatchSize - 1 {
+		trail.Record(ctx, pull())
+	}
+	written(trail.FlushFull, 0)
+	for range audit.BatchSize + 1 {
+		trail.Record(ctx, pull())
+	}
+	written(trail.FlushFull, 2*audit.BatchSize)
+	for range 7 {
+		trail.Record(ctx, pull())
+	}
+	written(trail.FlushFull, 2*audit.BatchSize)
+	written(trail.Flush, 2*audit.BatchSize+7)
+
+	// Where there is no room for more, nobody waits for a batch to be full.
+	big := pull()
+	big.RequestParameters = json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
+	for range 64 {
+		trail.Record(ctx, big)
+	}
+	written(trail.FlushFull, 2*audit.BatchSize+71)
 }
 
 // BenchmarkRecord is what a call pays for its record, while another goroutine writes them.

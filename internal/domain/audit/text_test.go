@@ -162,6 +162,11 @@ func TestText(t *testing.T) {
 		if rapid.Bool().Draw(t, "tls") {
 			e.TLS = &audit.TLS{Version: text("version"), CipherSuite: text("suite"), Host: text("host")}
 		}
+		marshaled := func(doc json.RawMessage) bool {
+			again, err := json.Marshal(doc)
+			return doc == nil || err == nil && string(again) == string(doc)
+		}
+		e.Marshaled = marshaled(e.RequestParameters) && marshaled(e.ResponseElements) && rapid.Bool().Draw(t, "marshaled")
 		o := audit.Options{ClientAddresses: rapid.Bool().Draw(t, "addresses")}
 		want, refused := expected(e, o)
 		got, split, err := audit.Text(e, o)

@@ -71,17 +71,16 @@ func (s *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 			return Explanation{}, errs.New(errs.InvalidParameter, "the resource %q is neither an ARN nor *", q.Resource)
 		}
 	}
-	who, err := s.subject(ctx, p)
-	if err != nil {
+	var who subject
+	if err := s.subject(ctx, p, &who); err != nil {
 		return Explanation{}, err
 	}
-	r := &Request{Principal: p, Region: q.Region}
-	sources, question, err := s.question(ctx, r, who, &need)
-	if err != nil {
+	var about question
+	if err := s.ask(ctx, &about, &Request{Principal: p, Region: q.Region}, &who, &need); err != nil {
 		return Explanation{}, err
 	}
-	d, matches := policy.Explain(sources, question)
-	e := Explanation{Allowed: d.Allowed || slices.Contains(allowedToAll, need.Action) || rescues(who, &need, d) || ownPassword(who, &need, d), Policy: d.Policy, Statement: d.Statement, Sid: d.Sid, Matched: []Matched{}}
+	d, matches := policy.Explain(&about.sources, &about.request)
+	e := Explanation{Allowed: d.Allowed || slices.Contains(allowedToAll, need.Action) || rescues(&who, &need, d) || ownPassword(&who, &need, d), Policy: d.Policy, Statement: d.Statement, Sid: d.Sid, Matched: []Matched{}}
 	for _, m := range matches {
 		effect := "Deny"
 		if m.Allow {
@@ -97,9 +96,9 @@ func (s *Service) Explain(ctx context.Context, q Question) (Explanation, error) 
 	case e.Allowed:
 		e.Reason = "Allowed without a statement: the account's password policy lets users change their passwords, or no policy decides about this action."
 	default:
-		e.Reason = "User: " + p.ARN + " is not authorized to perform: " + q.Action + " on resource: " + question.Resource + " " + because(d, q.Action)
-		e.Needed = needed(d, p, q.Action, question.Resource)
-		e.MissingContext = policy.MissingContext(sources, question)
+		e.Reason = "User: " + p.ARN + " is not authorized to perform: " + q.Action + " on resource: " + about.request.Resource + " " + because(d, q.Action)
+		e.Needed = needed(d, p, q.Action, about.request.Resource)
+		e.MissingContext = policy.MissingContext(&about.sources, &about.request)
 	}
 	return e, nil
 }

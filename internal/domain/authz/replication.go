@@ -66,10 +66,12 @@ func (s *Service) AuthorizeReplication(ctx context.Context, source name.AccountI
 		return err
 	}
 	identity.Organization = known.Organization
-	who := &subject{Principal: p, identity: identity, caller: p.Caller(identity), sources: policy.Sources{Identity: identity.Policies}}
-	r := Request{Principal: p, Needs: slices.Clone(needs), Region: region, UserAgent: ReplicationService}
-	for i := range r.Needs {
-		if err := s.authorize(ctx, &r, who, &r.Needs[i]); err != nil {
+	a := &asked{
+		request: Request{Principal: p, Needs: needs, Region: region, UserAgent: ReplicationService},
+		who:     subject{Principal: p, identity: identity, caller: p.Caller(identity), sources: policy.Sources{Identity: identity.Policies}},
+	}
+	for _, a.need = range needs {
+		if err := s.authorize(ctx, a); err != nil {
 			return err
 		}
 	}

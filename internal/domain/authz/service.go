@@ -37,6 +37,22 @@ type Config struct {
 type Service struct {
 	Config
 	message cipher.AEAD
+	asked   sync.Pool // of *asked
+}
+
+// asked is what one call of Authorize works with. Nothing of it is used once the call has its answer.
+type asked struct {
+	request Request
+	who     subject
+	need    Need
+	about   question
+}
+
+// question is one need as policies are asked about it.
+type question struct {
+	sources policy.Sources
+	request policy.Request
+	context requestContext
 }
 
 var _ Authorizer = (*Service)(nil)
@@ -48,7 +64,9 @@ func New(c Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{Config: c, message: seal}, nil
+	s := &Service{Config: c, message: seal}
+	s.asked.New = func() any { return &asked{} }
+	return s, nil
 }
 
 // Authorize answers the request: nil when everything is allowed.
@@ -56,12 +74,17 @@ func (s *Service) Authorize(ctx context.Context, r Request) error {
 	if len(r.Needs) == 0 {
 		return errs.New(errs.Internal, "a request without needs reached the authorizer")
 	}
-	who, err := s.subject(ctx, r.Principal)
-	if err != nil {
+	a := s.asked.Get().(*asked)
+	defer func() {
+		*a = asked{}
+		s.asked.Put(a)
+	}()
+	a.request = r
+	if err := s.subject(ctx, r.Principal, &a.who); err != nil {
 		return err
 	}
-	for i := range r.Needs {
-		if err := s.authorize(ctx, &r, who, &r.Needs[i]); err != nil {
+	for _, a.need = range r.Needs {
+		if err := s.authorize(ctx, a); err != nil {
 			return err
 		}
 	}
@@ -76,12 +99,13 @@ type subject struct {
 	caller   policy.Caller
 }
 
-func (s *Service) subject(ctx context.Context, p principal.Principal) (*subject, error) {
+// subject reads who decides about the principal.
+func (s *Service) subject(ctx context.Context, p principal.Principal, who *subject) error {
 	identity, err := s.Principals.Identity(ctx, p)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	who := &subject{Principal: p, identity: identity, caller: p.Caller(identity)}
+	*who = subject{Principal: p, identity: identity, caller: p.Caller(identity)}
 	who.sources = policy.Sources{
 		// Whoever root vouches for has root's identity side, within session policies.
 		Root: p.IsRoot() || p.Entity == "" && p.Session != nil && p.Session.Kind == principal.FederatedSession, Identity: identity.Policies, Boundary: identity.Boundary,
@@ -94,17 +118,18 @@ func (s *Service) subject(ctx context.Context, p principal.Principal) (*subject,
 	if p.Session != nil && p.Session.Limited {
 		who.sources.Sessioned = true
 		if who.sources.Session, err = s.Principals.SessionPolicies(ctx, p); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return who, nil
+	return nil
 }
 
 // allowedToAll are actions that need no permission and that no policy denies
 // (STS API reference, "Permissions" of GetCallerIdentity and GetSessionToken).
 var allowedToAll = []string{"sts:GetCallerIdentity", "sts:GetSessionToken"}
 
-func (s *Service) authorize(ctx context.Context, r *Request, who *subject, need *Need) error {
+func (s *Service) authorize(ctx context.Context, a *asked) error {
+	who, need := &a.who, &a.need
 	if !who.identity.Found {
 		return errs.New(errs.AccessDenied, "User: %s is not authorized to perform: %s because it does not exist any more", who.ARN, need.Action)
 	}
@@ -114,16 +139,16 @@ func (s *Service) authorize(ctx context.Context, r *Request, who *subject, need 
 	if slices.Contains(allowedToAll, need.Action) {
 		return nil
 	}
-	sources, question, err := s.question(ctx, r, who, need)
-	if err != nil {
+	q := &a.about
+	if err := s.ask(ctx, q, &a.request, who, need); err != nil {
 		return err
 	}
-	d := policy.Decide(sources, question)
-	if c, ok := question.Context.(*requestContext); ok && c.failed != nil {
-		return c.failed
+	d := policy.Decide(&q.sources, &q.request)
+	if q.context.failed != nil {
+		return q.context.failed
 	}
 	if !d.Allowed && !rescues(who, need, d) && !ownPassword(who, need, d) {
-		return s.denied(who, need, question, d)
+		return s.denied(who, need, &q.request, d)
 	}
 	return nil
 }
@@ -132,10 +157,10 @@ func (s *Service) authorize(ctx context.Context, r *Request, who *subject, need 
 // everybody's.
 const awsManaged = "aws"
 
-// question collects the policies and the context of one need.
-func (s *Service) question(ctx context.Context, r *Request, who *subject, need *Need) (*policy.Sources, *policy.Request, error) {
-	sources := who.sources
-	c := &requestContext{request: r, who: who, need: need, now: s.Clock.Now()}
+// ask makes q of a need: it collects the policies and the context.
+func (s *Service) ask(ctx context.Context, q *question, r *Request, who *subject, need *Need) error {
+	*q = question{sources: who.sources, context: requestContext{request: r, who: who, need: need, now: s.Clock.Now()}}
+	c := &q.context
 	c.resourceOrg = func() (id, path string) {
 		owner := who.identity
 		if a := need.Resource.Account; a != "" && a != who.Account {
@@ -156,17 +181,14 @@ func (s *Service) question(ctx context.Context, r *Request, who *subject, need *
 			return tags
 		})
 	}
-	question := &policy.Request{Action: need.Action, Resource: "*", Caller: who.caller, Context: c}
+	q.request = policy.Request{Action: need.Action, Resource: "*", Caller: who.caller, Context: c}
 	if !need.Resource.IsZero() {
-		question.Resource = need.Resource.String()
+		q.request.Resource = need.Resource.String()
 		if need.Resource.Account != awsManaged {
-			sources.ResourceAccount = string(need.Resource.Account)
+			q.sources.ResourceAccount = string(need.Resource.Account)
 		}
 	}
-	if err := s.resource(ctx, r, need, &sources, c); err != nil {
-		return nil, nil, err
-	}
-	return &sources, question, nil
+	return s.resource(ctx, r, need, &q.sources, c)
 }
 
 // imageTagKey is Berth's own condition key: the tags that a push sets, or that a
@@ -283,13 +305,12 @@ func ownPassword(who *subject, need *Need, d policy.Decision) bool {
 // LockedOut says whether the repository policy, once set, would keep the caller
 // from setting another one.
 func (s *Service) LockedOut(ctx context.Context, r Request, arn name.ARN, document *policy.Document) (bool, error) {
-	who, err := s.subject(ctx, r.Principal)
-	if err != nil {
+	var who subject
+	if err := s.subject(ctx, r.Principal, &who); err != nil {
 		return false, err
 	}
-	need := &Need{Action: arn.Service + ":SetRepositoryPolicy", Resource: arn}
-	sources, question, err := s.question(ctx, &r, who, need)
-	if err != nil {
+	var q question
+	if err := s.ask(ctx, &q, &r, &who, &Need{Action: arn.Service + ":SetRepositoryPolicy", Resource: arn}); err != nil {
 		return false, err
 	}
 	reg, repo, _ := arn.RepositoryOf()
@@ -298,8 +319,8 @@ func (s *Service) LockedOut(ctx context.Context, r Request, arn name.ARN, docume
 		return false, err
 	}
 	if held.Policy != nil { // the one that is replaced stands last
-		sources.Resource = sources.Resource[:len(sources.Resource)-1]
+		q.sources.Resource = q.sources.Resource[:len(q.sources.Resource)-1]
 	}
-	sources.Resource = append(sources.Resource, policy.Named{Name: "the policy to be set", Document: document})
-	return !policy.Decide(sources, question).Allowed, nil
+	q.sources.Resource = append(q.sources.Resource, policy.Named{Name: "the policy to be set", Document: document})
+	return !policy.Decide(&q.sources, &q.request).Allowed, nil
 }

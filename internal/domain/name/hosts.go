@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // HostKind says which of Berth's services a host name stands for.
@@ -172,6 +173,30 @@ func (h Hosts) Parse(hostport string) Host {
 		}
 	}
 	return Host{Kind: HostAny}
+}
+
+// LastHost remembers the last Host header that was taken apart: nearly all requests to a deployment
+// have the same one. Its zero value is ready; it is for one Hosts, and safe for concurrent use.
+type LastHost struct{ last atomic.Pointer[parsedHost] }
+
+type parsedHost struct {
+	hostport string
+	Host
+}
+
+// longestHost bounds the header that is remembered, in bytes. Names are not longer.
+const longestHost = 300
+
+// Parse is h.Parse.
+func (l *LastHost) Parse(h Hosts, hostport string) Host {
+	if last := l.last.Load(); last != nil && last.hostport == hostport {
+		return last.Host
+	}
+	parsed := h.Parse(hostport)
+	if len(hostport) <= longestHost {
+		l.last.Store(&parsedHost{strings.Clone(hostport), parsed})
+	}
+	return parsed
 }
 
 // match reads the labels in front of the domain.

@@ -199,3 +199,19 @@ func TestTheTableIsDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestLastHost: what is remembered of one host is not said of another.
+func TestLastHost(t *testing.T) {
+	hosts := name.Hosts{Domain: "berth.example", PublicDomain: "ecr.aws"}
+	var last name.LastHost
+	long := strings.Repeat("a", 1000) + ".berth.example"
+	for range 2 {
+		for _, host := range []string{"", "localhost:5000", "localhost", "123456789012.dkr.ecr.us-east-1.berth.example", "210987654321.dkr.ecr.us-east-1.berth.example", "public.ecr.aws", long} {
+			for range 2 {
+				if got, want := last.Parse(hosts, host), hosts.Parse(host); got != want {
+					t.Errorf("Parse(%q) = %+v, want %+v", host, got, want)
+				}
+			}
+		}
+	}
+}

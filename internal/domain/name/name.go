@@ -255,8 +255,14 @@ var ErrARN = errors.New("not an ARN: arn:partition:service:region:account:resour
 
 // ParseARN splits s into its segments. Only the shape is checked.
 func ParseARN(s string) (ARN, error) {
-	p := strings.SplitN(s, ":", 6)
-	if len(p) != 6 || p[0] != "arn" || p[1] == "" || p[2] == "" || p[5] == "" {
+	var p [6]string
+	for i := range 5 {
+		var more bool
+		if p[i], s, more = strings.Cut(s, ":"); !more {
+			return ARN{}, ErrARN
+		}
+	}
+	if p[5] = s; p[0] != "arn" || p[1] == "" || p[2] == "" || p[5] == "" {
 		return ARN{}, ErrARN
 	}
 	return ARN{Partition: p[1], Service: p[2], Region: Region(p[3]), Account: AccountID(p[4]), Resource: p[5]}, nil

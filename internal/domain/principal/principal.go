@@ -84,7 +84,12 @@ type Session struct {
 // IsRoot says whether the principal is its account's root user, with a session
 // or without.
 func (p Principal) IsRoot() bool {
-	return p.Entity == "" && p.ARN == RootARN(p.Account)
+	if p.Entity != "" {
+		return false
+	}
+	rest, ok := strings.CutPrefix(p.ARN, rootFront)
+	account, root := strings.CutSuffix(rest, rootBack)
+	return ok && root && account == string(p.Account)
 }
 
 // AuditIdentity is the principal as the audit trail records it.
@@ -112,10 +117,11 @@ func (p Principal) AuditIdentity() audit.Identity {
 	return i
 }
 
+// What stands around the account in the ARN of a root user.
+const rootFront, rootBack = "arn:aws:iam::", ":root"
+
 // RootARN is the ARN of an account's root user.
-func RootARN(account name.AccountID) string {
-	return "arn:aws:iam::" + string(account) + ":root"
-}
+func RootARN(account name.AccountID) string { return rootFront + string(account) + rootBack }
 
 // Root is the root user of an account.
 func Root(account name.AccountID) Principal {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -47,8 +46,8 @@ type Service struct {
 	identities *revcache.Cache[identityKey, *Identity]
 	// sessionDocuments are session policies as compiled, by access key id.
 	sessionDocuments *revcache.Cache[string, []policy.Named]
-	// tokens are what passwords say that were opened before, by their digests.
-	tokens *revcache.Cache[[sha256.Size]byte, tokenClaims]
+	// tokens are what tokens say that were opened before, by their digests.
+	tokens *revcache.Cache[tokenKey, tokenClaims]
 }
 
 // New returns the service. It fails when the key manager cannot derive the keys
@@ -63,7 +62,7 @@ func New(db *sqldb.DB, m keys.Manager, clk clock.Clock) (*Service, error) {
 		keys:             revcache.New[string, cachedKey](clk, CacheLife, maxKeys),
 		identities:       revcache.New[identityKey, *Identity](clk, CacheLife, maxIdentities),
 		sessionDocuments: revcache.New[string, []policy.Named](clk, CacheLife, maxDocuments),
-		tokens:           revcache.New[[sha256.Size]byte, tokenClaims](clk, TokenLife, maxTokens),
+		tokens:           revcache.New[tokenKey, tokenClaims](clk, TokenLife, maxTokens),
 	}
 	for purpose, to := range map[string]*cipher.AEAD{
 		"access key secrets": &s.secret, "authorization tokens": &s.token, "session tokens": &s.session,

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -112,14 +113,58 @@ func (s *Service) open(password string) (c tokenClaims, ok bool) {
 	return c, json.Unmarshal(plain, &c) == nil
 }
 
+// tokenUser is the user name in front of a password in a whole authorization token.
+const tokenUser = "AWS"
+
+// passwordOf reads the password out of a whole authorization token.
+func passwordOf(token string) (password string, ok bool) {
+	text, err := base64.StdEncoding.DecodeString(token)
+	if err != nil {
+		return "", false
+	}
+	user, password, ok := strings.Cut(string(text), ":")
+	return password, ok && user == tokenUser
+}
+
+// tokenKey is what an opened token is known by. The digests of whole tokens and those of
+// passwords are kept apart, as one may be written like the other.
+type tokenKey struct {
+	digest [sha256.Size]byte
+	whole  bool
+}
+
+// shortToken is the length, in bytes, up to which the digest of a text needs no memory: the tokens of
+// permanent keys are shorter.
+const shortToken = 1 << 10
+
 // Verify reads the password of an authorization token for a registry of the
 // region. It returns errs.TokenExpired for a token past its life and
 // errs.AccessDenied for everything else that is not a token of ours for this
 // region and a principal that still exists.
 func (s *Service) Verify(ctx context.Context, password string, region name.Region) (Principal, error) {
-	c, err := s.tokens.Get(ctx, sha256.Sum256([]byte(password)), revcache.Source[tokenClaims]{
-		Revision: func(context.Context) (int64, error) { return 0, nil }, // what a password says does not change
+	return s.verify(ctx, password, false, region)
+}
+
+// VerifyToken is Verify for a whole authorization token, as GetAuthorizationToken gives it and
+// as clients send it: "AWS:" and the password, in base64.
+func (s *Service) VerifyToken(ctx context.Context, token string, region name.Region) (Principal, error) {
+	return s.verify(ctx, token, true, region)
+}
+
+// verify is VerifyToken, or Verify where text is not the whole token.
+func (s *Service) verify(ctx context.Context, text string, whole bool, region name.Region) (Principal, error) {
+	var space [shortToken]byte
+	key := tokenKey{sha256.Sum256(append(space[:0], text...)), whole}
+	c, err := s.tokens.Get(ctx, key, revcache.Source[tokenClaims]{
+		Revision: func(context.Context) (int64, error) { return 0, nil }, // what a token says does not change
 		Load: func(context.Context) (tokenClaims, int64, error) {
+			password, ok := text, true
+			if whole {
+				password, ok = passwordOf(text)
+			}
+			if !ok {
+				return tokenClaims{}, 0, notAuthorized()
+			}
 			c, ok := s.open(password)
 			if !ok {
 				return tokenClaims{}, 0, notAuthorized()
@@ -146,14 +191,14 @@ func (s *Service) Verify(ctx context.Context, password string, region name.Regio
 		}
 		return *c.Session, nil
 	}
-	key, found, err := s.AccessKey(ctx, c.AccessKeyID)
+	k, found, err := s.AccessKey(ctx, c.AccessKeyID)
 	if err != nil {
 		return Principal{}, err
 	}
-	if !found || !key.Enabled {
+	if !found || !k.Enabled {
 		return Principal{}, notAuthorized()
 	}
-	return key.Principal, nil
+	return k.Principal, nil
 }
 
 func notAuthorized() error { return errs.New(errs.AccessDenied, "Not Authorized") }

@@ -1,6 +1,8 @@
 package principal_test
 
 import (
+	"encoding/base64"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,4 +94,68 @@ func TestTokenLife(t *testing.T) {
 		clk.Advance(principal.CacheLife)
 		issue(12 * time.Hour)
 	})
+}
+
+// TestWholeTokens: a token as clients send it says what its password says, and neither is taken for
+// the other.
+func TestWholeTokens(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, db *sqldb.DB) {
+		s, clk := open(t, db)
+		ctx := t.Context()
+		id, secret := principal.NewAccessKeyPair(principal.PrefixAccessKey, "111111111111")
+		if err := s.PutRootKey(ctx, "111111111111", id, secret); err != nil {
+			t.Fatal(err)
+		}
+		k, _, err := s.AccessKey(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		password, _, err := s.IssueToken(ctx, k.Principal, "us-east-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		encode := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+		whole := encode("AWS:" + password)
+		for range 2 { // read, and known
+			if p, err := s.VerifyToken(ctx, whole, "us-east-1"); err != nil || p != k.Principal {
+				t.Errorf("%+v %v", p, err)
+			}
+			if _, err := s.VerifyToken(ctx, whole, "eu-west-1"); !errs.Is(err, errs.AccessDenied) {
+				t.Errorf("in another region: %v", err)
+			}
+			if p, err := s.Verify(ctx, password, "us-east-1"); err != nil || p != k.Principal {
+				t.Errorf("the password: %+v %v", p, err)
+			}
+			if _, err := s.Verify(ctx, whole, "us-east-1"); !errs.Is(err, errs.AccessDenied) {
+				t.Errorf("a whole token is taken for a password: %v", err)
+			}
+			for _, bad := range []string{"", "x", password, encode(password), encode("aws:" + password), encode("AWS" + password), encode("AWS:"), encode("AWS:" + whole), encode("AWS:" + password + "x"), whole[1:], strings.Repeat(whole, 9)} {
+				if p, err := s.VerifyToken(ctx, bad, "us-east-1"); !errs.Is(err, errs.AccessDenied) {
+					t.Errorf("%q is taken for %+v: %v", bad, p, err)
+				}
+			}
+		}
+		clk.Advance(12 * time.Hour)
+		if _, err := s.VerifyToken(ctx, whole, "us-east-1"); !errs.Is(err, errs.TokenExpired) {
+			t.Errorf("after twelve hours: %v", err)
+		}
+	})
+}
+
+// TestIsRoot: only the ARN of the account's own root user is one.
+func TestIsRoot(t *testing.T) {
+	for arn, want := range map[string]bool{
+		principal.RootARN("111111111111"): true, principal.RootARN("222222222222"): false, "": false, "arn:aws:iam:::root": false, "arn:aws:iam::111111111111": false,
+		"arn:aws:iam::111111111111:root:root": false, "arn:aws:iam::111111111111:user/root": false, "arn:aws:sts::111111111111:root": false,
+	} {
+		if got := (principal.Principal{Account: "111111111111", ARN: arn}).IsRoot(); got != want {
+			t.Errorf("%q is root: %v", arn, got)
+		}
+	}
+	if p := principal.Root("111111111111"); !p.IsRoot() {
+		t.Errorf("%+v is not root", p)
+	}
+	if (principal.Principal{Account: "111111111111", ARN: principal.RootARN("111111111111"), Entity: "AIDA"}).IsRoot() {
+		t.Error("a user is root")
+	}
 }

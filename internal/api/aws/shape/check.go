@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
@@ -45,19 +46,21 @@ type failure struct {
 // and the expression that a whole value has to match.
 type Pattern struct {
 	text string
-	re   *regexp.Regexp
+	re   func() *regexp.Regexp
 }
 
-// NewPattern compiles a pattern. text is what the messages show; expression is
-// the same in Go's syntax, and it is anchored here, because a service model
-// means the whole value. Like regexp.MustCompile it panics on an expression
-// that does not compile: generated code calls it with constants.
+// NewPattern makes a pattern, which is compiled when it is first needed: there are hundreds. text is
+// what the messages show; expression is the same in Go's syntax, and it is anchored here, because a
+// service model means the whole value. The first Matches panics on an expression that does not
+// compile: generated code calls it with constants, which the generator has compiled.
 func NewPattern(text, expression string) *Pattern {
-	return &Pattern{text: text, re: regexp.MustCompile(`\A(?:` + expression + `)\z`)}
+	return &Pattern{text: text, re: sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`\A(?:` + expression + `)\z`)
+	})}
 }
 
 // Matches says whether all of s is of the pattern.
-func (p *Pattern) Matches(s string) bool { return p.re.MatchString(s) }
+func (p *Pattern) Matches(s string) bool { return p.re().MatchString(s) }
 
 // String is the pattern as the messages show it.
 func (p *Pattern) String() string { return p.text }

@@ -51,30 +51,28 @@ func Split(escaped string) Target {
 	if rest[0] != '/' {
 		return Target{}
 	}
-	parts := strings.Split(rest[1:], "/")
-	for i, p := range parts {
-		decoded, err := url.PathUnescape(p)
-		if err != nil || strings.Contains(decoded, "/") {
-			// Not a segment that any grammar below admits; the mark keeps it so.
-			decoded = "/"
+	// The last segments, the last one first, and what stands before each. first is the
+	// number of the path's first segment, or more where there are others before these.
+	var segments, before [3]string
+	first, left := 0, rest[1:]
+	for i := range segments {
+		slash := strings.LastIndexByte(left, '/')
+		segments[i], left = decoded(left[slash+1:]), left[:max(slash, 0)]
+		before[i], first = left, i+1
+		if slash < 0 {
+			first = i
+			break
 		}
-		parts[i] = decoded
 	}
-	if len(parts) == 1 && parts[0] == "_catalog" {
+	if first == 0 && segments[0] == "_catalog" {
 		return Target{Kind: Catalog}
 	}
-	n := len(parts)
-	at := func(i int) string { // the i-th segment from the right, 1-based
-		if n-i < 0 {
-			return ""
-		}
-		return parts[n-i]
-	}
+	at := func(i int) string { return segments[i-1] } // the i-th segment from the right, 1-based
 	named := func(k Kind, tail int, reference string) Target {
-		if n-tail < 1 {
+		if first < tail {
 			return Target{}
 		}
-		return Target{Kind: k, Name: strings.Join(parts[:n-tail], "/"), Reference: reference}
+		return Target{Kind: k, Name: decodedAll(before[tail-1]), Reference: reference}
 	}
 	switch {
 	case at(2) == "blobs" && at(1) == "uploads":
@@ -95,4 +93,29 @@ func Split(escaped string) Target {
 		return named(Referrers, 2, at(1))
 	}
 	return Target{}
+}
+
+// decoded is a segment without its escapes. One that no grammar admits becomes a slash,
+// which keeps it so.
+func decoded(segment string) string {
+	if !strings.Contains(segment, "%") {
+		return segment
+	}
+	text, err := url.PathUnescape(segment)
+	if err != nil || strings.Contains(text, "/") {
+		return "/"
+	}
+	return text
+}
+
+// decodedAll is decoded for each of the segments of a path.
+func decodedAll(path string) string {
+	if !strings.Contains(path, "%") {
+		return path
+	}
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		segments[i] = decoded(s)
+	}
+	return strings.Join(segments, "/")
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/berth-registry/berth/internal/api/oci/problem"
 	"github.com/berth-registry/berth/internal/domain/authz"
@@ -24,6 +25,8 @@ type Verifier interface {
 	// errs.TokenExpired for a token past its life and errs.AccessDenied for
 	// what is no token for this region or names nobody any more.
 	Verify(ctx context.Context, password string, region name.Region) (principal.Principal, error)
+	// VerifyToken is the same for a whole token: base64 of "AWS:" and the password.
+	VerifyToken(ctx context.Context, token string, region name.Region) (principal.Principal, error)
 }
 
 // MessageHeader is the header that a refusal has its encoded message in;
@@ -40,8 +43,8 @@ func EncodedMessage(err error) string {
 	return encoded
 }
 
-// userName is the user name that goes with every token.
-const userName = "AWS"
+// scheme is what stands in front of the token, in whatever case.
+const scheme = "Basic "
 
 // unauthorized refuses a request without a token that holds. Its answer is
 // Challenge's, not the envelope of the other errors.
@@ -49,13 +52,14 @@ func unauthorized() error {
 	return &problem.Problem{Status: http.StatusUnauthorized, Code: "UNAUTHORIZED", Message: "Not Authorized"}
 }
 
-// Authenticate reads `Authorization: Basic base64(AWS:password)`.
+// Authenticate reads `Authorization: Basic base64(AWS:password)`. What is behind the scheme is taken
+// as it is, so that a token that was seen before need not be decoded.
 func Authenticate(ctx context.Context, tokens Verifier, r *http.Request, region name.Region) (principal.Principal, error) {
-	user, password, ok := r.BasicAuth()
-	if !ok || user != userName {
+	sent := r.Header.Get("Authorization")
+	if len(sent) < len(scheme) || !strings.EqualFold(sent[:len(scheme)], scheme) {
 		return principal.Principal{}, unauthorized()
 	}
-	p, err := tokens.Verify(ctx, password, region)
+	p, err := tokens.VerifyToken(ctx, sent[len(scheme):], region)
 	if errs.Is(err, errs.AccessDenied) {
 		return principal.Principal{}, unauthorized()
 	}

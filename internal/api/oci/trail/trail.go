@@ -78,7 +78,7 @@ func Fill(log *slog.Logger, e *audit.Entry, params, elements map[string]any) {
 	case "BatchCheckLayerAvailability":
 		if d, ok := params["layerDigest"]; ok {
 			delete(params, "layerDigest")
-			params["layerDigests"] = []any{d}
+			params["layerDigests"] = onlyOne{d}
 		}
 	case "PutImage":
 		if img, ok := elements["image"].(map[string]any); ok {
@@ -101,7 +101,7 @@ func Fill(log *slog.Logger, e *audit.Entry, params, elements map[string]any) {
 			elements["failures"] = []any{}
 		}
 	}
-	e.RequestParameters, e.ResponseElements = marshal(log, params), marshal(log, elements)
+	e.RequestParameters, e.ResponseElements, e.Marshaled = marshal(log, params), marshal(log, elements), true
 	e.ErrorMessage = cut(e.ErrorMessage)
 }
 
@@ -151,64 +151,75 @@ func marshal(log *slog.Logger, members map[string]any) json.RawMessage {
 		all = append(all, m)
 	}
 	slices.Sort(all)
-	b := make([]byte, 0, 256)
+	var space [512]byte // enough, nearly always
+	b := space[:0]
 	for i, m := range all {
 		b = append(b, "{,"[min(i, 1)])
 		b = append(appendText(b, m), ':')
-		switch v := members[m].(type) {
-		case string:
-			b = appendText(b, v)
-		case name.AccountID:
-			b = appendText(b, string(v))
-		case name.Repository:
-			b = appendText(b, string(v))
-		case name.Digest:
-			b = appendText(b, string(v))
-		case []string:
-			b = appendTexts(b, v)
-		case ImageID:
-			b = append(b, `[{"`...)
-			b = append(append(b, v.Member...), `":`...)
-			b = append(appendText(b, v.Value), "}]"...)
-		default:
-			one, err := json.Marshal(v)
-			if err != nil {
-				log.Error("a call's parameters cannot be recorded", "error", err)
-				return nil
-			}
-			b = append(b, one...)
+		var err error
+		if b, err = appendValue(b, members[m]); err != nil {
+			log.Error("a call's parameters cannot be recorded", "error", err)
+			return nil
 		}
 	}
 	b = append(b, '}')
 	if len(b) > maxMembers {
 		return json.RawMessage(fmt.Sprintf(`{"omitted":true,"originalSize":%d,"reason":"too large"}`, len(b)))
 	}
-	return b
+	return slices.Clone(b)
 }
+
+// appendValue appends what encoding/json makes of a value.
+func appendValue(b []byte, v any) ([]byte, error) {
+	switch v := v.(type) {
+	case string:
+		return appendText(b, v), nil
+	case name.AccountID:
+		return appendText(b, string(v)), nil
+	case name.Repository:
+		return appendText(b, string(v)), nil
+	case name.Digest:
+		return appendText(b, string(v)), nil
+	case []string:
+		return appendTexts(b, v), nil
+	case []name.Digest:
+		return appendTexts(b, v), nil
+	case ImageID:
+		b = append(b, `[{"`...)
+		b = append(append(b, v.Member...), `":`...)
+		return append(appendText(b, v.Value), "}]"...), nil
+	case onlyOne:
+		b, err := appendValue(append(b, '['), v.value)
+		return append(b, ']'), err
+	}
+	one, err := json.Marshal(v)
+	return append(b, one...), err
+}
+
+// onlyOne is a parameter that is an array of one value.
+type onlyOne struct{ value any }
 
 // ImageID is the parameter imageIds of a call for one image, by one member: imageTag or
 // imageDigest.
 type ImageID struct{ Member, Value string }
 
 // appendTexts appends texts as an array of JSON.
-func appendTexts(b []byte, texts []string) []byte {
+func appendTexts[T ~string](b []byte, texts []T) []byte {
 	b = append(b, '[')
 	for i, s := range texts {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendText(b, s)
+		b = appendText(b, string(s))
 	}
 	return append(b, ']')
 }
 
 // appendText appends a text as a string of JSON.
 func appendText(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			text, _ := json.Marshal(s) // of a string, which has no error
-			return append(b, text...)
-		}
+	if !audit.Plain(s) {
+		text, _ := json.Marshal(s) // of a string, which has no error
+		return append(b, text...)
 	}
 	b = append(append(b, '"'), s...)
 	return append(b, '"')

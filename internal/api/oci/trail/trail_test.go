@@ -76,16 +76,25 @@ func TestMembers(t *testing.T) {
 	texts := rapid.OneOf(rapid.StringMatching(`[a-z<>&" \\]{0,8}`), rapid.String(), rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }))
 	values := rapid.Custom(func(t *rapid.T) any {
 		s := texts.Draw(t, "text")
-		return []any{s, name.AccountID(s), name.Repository(s), name.Digest(s), []string{s}, members{s: s}, int64(len(s)), nil}[rapid.IntRange(0, 7).Draw(t, "kind")]
+		return []any{s, name.AccountID(s), name.Repository(s), name.Digest(s), []string{s}, members{s: s}, int64(len(s)), nil, []name.Digest{name.Digest(s), name.Digest(s)}}[rapid.IntRange(0, 8).Draw(t, "kind")]
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		params := rapid.MapOfN(texts, values, 1, 12).Draw(t, "members")
+		params["layerDigest"] = values.Draw(t, "digest")
 		want, err := json.Marshal(params)
 		if err != nil {
 			t.Fatal(err)
 		}
 		e := audit.Entry{EventName: "ListImages", ReadOnly: true}
 		trail.Fill(slog.New(slog.DiscardHandler), &e, params, nil)
+		if string(e.RequestParameters) != string(want) || !e.Marshaled {
+			t.Fatalf("got  %s\nwant %s", e.RequestParameters, want)
+		}
+		if want, err = json.Marshal(members{"layerDigests": []any{params["layerDigest"]}}); err != nil {
+			t.Fatal(err)
+		}
+		e = audit.Entry{EventName: "BatchCheckLayerAvailability", ReadOnly: true}
+		trail.Fill(slog.New(slog.DiscardHandler), &e, members{"layerDigest": params["layerDigest"]}, nil)
 		if string(e.RequestParameters) != string(want) {
 			t.Fatalf("got  %s\nwant %s", e.RequestParameters, want)
 		}

@@ -78,7 +78,7 @@ func (a *Answer) Write(w http.ResponseWriter, rc *http.ResponseController, metho
 	maps.Copy(h, a.Header)
 	without := a.Status == http.StatusNoContent || a.Status == http.StatusNotModified
 	if !without {
-		h.Set("Content-Length", strconv.FormatInt(a.Size, 10))
+		h["Content-Length"] = []string{strconv.FormatInt(a.Size, 10)}
 	}
 	w.WriteHeader(a.Status)
 	if without || a.Size == 0 || method == http.MethodHead {

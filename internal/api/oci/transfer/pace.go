@@ -31,7 +31,7 @@ const (
 // ask a clock of the program's.
 //
 // A row may end the reading from outside (Interrupt), or leave a reader behind that
-// still waits for bytes; End sends it away.
+// still waits for bytes; End sends it away. A nil Body is that of a request without one.
 type Body struct {
 	body  io.Reader
 	rc    *http.ResponseController
@@ -48,8 +48,11 @@ type Body struct {
 	err error
 }
 
-// NewBody paces the body of the request that rc controls.
-func NewBody(body io.Reader, rc *http.ResponseController, stall time.Duration) *Body {
+// NewBody paces the body of the request that rc controls; nil for a request without one.
+func NewBody(body io.ReadCloser, rc *http.ResponseController, stall time.Duration) *Body {
+	if body == nil || body == http.NoBody {
+		return nil
+	}
 	return &Body{body: body, rc: rc, stall: stall}
 }
 
@@ -64,6 +67,9 @@ var errInterrupted = errors.New("the reading was ended")
 // once the time given is over: the row has no use for more. It may be called by
 // any goroutine at any time.
 func (b *Body) Interrupt(after time.Duration) {
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.ended && !b.interrupted && b.err == nil {
@@ -77,6 +83,9 @@ var errEnded = errors.New("the request is over")
 
 // Read reads, giving the client the stall time afresh with every byte.
 func (b *Body) Read(p []byte) (int, error) {
+	if b == nil {
+		return 0, io.EOF
+	}
 	b.mu.Lock()
 	if b.ended {
 		b.mu.Unlock()
@@ -117,6 +126,9 @@ func (b *Body) deadline(t time.Time) { _ = b.rc.SetReadDeadline(t) }
 // stalled, went away, or sent less than it announced. A row that ended the reading
 // has its own reason.
 func (b *Body) Broken() error {
+	if b == nil {
+		return nil
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if errors.Is(b.err, io.EOF) || errors.Is(b.err, errInterrupted) {
@@ -128,6 +140,9 @@ func (b *Body) Broken() error {
 // Drain reads what is left of a refused request's body, within the bounds, so
 // that the client gets to read the answer.
 func (b *Body) Drain() {
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	idle := !b.reading && b.err == nil
 	b.mu.Unlock()
@@ -148,6 +163,9 @@ func (b *Body) Drain() {
 // It says whether the connection can take another request: a failure to read from
 // it cancels, in net/http, whatever comes on it later.
 func (b *Body) End(unread bool) (reusable bool) {
+	if b == nil {
+		return true
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ended = true

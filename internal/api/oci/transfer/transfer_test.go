@@ -323,3 +323,16 @@ func TestBrokenContent(t *testing.T) {
 		t.Errorf("content that ends early: %v", err)
 	}
 }
+
+// TestNoBody: a request without a body has one that is at its end.
+func TestNoBody(t *testing.T) {
+	for _, none := range []io.ReadCloser{nil, http.NoBody} {
+		b := NewBody(none, nil, time.Minute)
+		b.Interrupt(time.Second)
+		got, err := io.ReadAll(b)
+		b.Drain()
+		if len(got) != 0 || err != nil || b.Broken() != nil || !b.End(true) {
+			t.Errorf("%q %v %v", got, err, b.Broken())
+		}
+	}
+}
