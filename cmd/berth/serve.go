@@ -20,18 +20,19 @@ type serveCommand struct {
 	config.Settings
 }
 
-// Run leaves in last what is to be done when the command line is forgotten: to serve.
+// Run reads the configuration, and leaves in last what is to be done when the command line is
+// forgotten: to serve.
 func (c serveCommand) Run(ctx context.Context, last *func() error) error {
-	*last = func() error { return c.serve(ctx) }
-	return nil
-}
-
-// serve serves until the process is told to stop.
-func (c serveCommand) serve(ctx context.Context) error {
 	cfg, err := c.Load()
 	if err != nil {
 		return err
 	}
+	*last = func() error { return serve(ctx, cfg) }
+	return nil
+}
+
+// serve serves until the process is told to stop.
+func serve(ctx context.Context, cfg config.Config) error {
 	tuneRuntime()
 	log := newLogger(os.Stderr, cfg.Log)
 	match.Quiet(log.Handler()) // what libraries write to slog's default logger
