@@ -112,6 +112,7 @@ func (w *world) nodeWith(change func(*upload.Config)) *Service {
 	}
 	s := New(c)
 	u := s.uploadConfig(c)
+	u.SaveAfter = time.Hour // nothing goes on after a node's death
 	change(&u)
 	s.uploads = upload.New(u)
 	return s

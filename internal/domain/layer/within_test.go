@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/berth-registry/berth/internal/domain/errs"
+	"github.com/berth-registry/berth/internal/domain/layer/upload"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/infra/blobstore/encrypted"
 	"github.com/berth-registry/berth/internal/infra/blobstore/inline"
@@ -103,8 +104,7 @@ func TestBegunInMemory(t *testing.T) {
 			t.Errorf("%d uploads are open, %v; want %d", n, err, want)
 		}
 	}
-	s := w.node()
-	s.uploads.InlineBytes = 100
+	s := w.nodeWith(func(c *upload.Config) { c.InlineBytes = 100 })
 	r, other := w.repo("app", ""), w.repo("other", "")
 	b := random(30)
 
@@ -145,6 +145,7 @@ func TestBegunInMemory(t *testing.T) {
 	// while.
 	rests := w.begin(s, r)
 	w.must(s.SaveUploads(ctx))
+	s = w.nodeWith(func(c *upload.Config) { c.SaveAfter = time.Millisecond })
 	later := w.begin(s, r)
 	for deadline := time.Now().Add(time.Minute); rows() < 3; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -8,10 +8,8 @@ import (
 )
 
 const (
-	// saveAfter is how old the row of an upload without bytes becomes in memory
-	// before it is written. Most uploads have bytes, or are over, long before. The
-	// process's death takes with it what was begun this long and up to twice as long
-	// ago.
+	// saveAfter is Config.SaveAfter if that is not set. Most uploads have bytes, or are
+	// over, long before.
 	saveAfter = 100 * time.Millisecond
 	// maxBegun bounds those rows.
 	maxBegun = 256
@@ -85,6 +83,18 @@ func (m *memory) written(id string, err error) {
 	}
 }
 
+// older says whether there are rows that were begun before a time.
+func (m *memory) older(before time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range m.begun {
+		if b.at.Before(before) {
+			return true
+		}
+	}
+	return false
+}
+
 // toSave gives the rows that were begun before a time, to a transaction that inserts
 // them.
 func (m *memory) toSave(before time.Time) (rows []row) {
@@ -123,7 +133,7 @@ func (m *memory) goOn() bool {
 func (s *Service) begin(u row) bool {
 	ok, arm := s.memory.begin(u)
 	if arm {
-		s.saveLater(saveAfter)
+		s.saveLater(s.SaveAfter)
 	}
 	return ok
 }
@@ -146,14 +156,14 @@ func (s *Service) settle(ctx context.Context, ses *session, bytes int64) error {
 	return err
 }
 
-// saveLater has rows saved that have been in memory for saveAfter by then, and goes
+// saveLater has rows saved that have been in memory for SaveAfter by then, and goes
 // on while there are more.
 func (s *Service) saveLater(in time.Duration) {
 	time.AfterFunc(in, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
 		defer cancel()
-		next := saveAfter
-		if err := s.save(ctx, time.Now().Add(-saveAfter)); err != nil {
+		next := s.SaveAfter
+		if err := s.save(ctx, time.Now().Add(-s.SaveAfter)); err != nil {
 			s.Log.WarnContext(ctx, "uploads that were begun are not in the database yet", "error", err)
 			next = saveLimit
 		}
@@ -170,6 +180,9 @@ func (s *Service) Save(ctx context.Context) error { return s.save(ctx, time.Now(
 func (s *Service) save(ctx context.Context, before time.Time) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
+	if !s.memory.older(before) {
+		return nil
+	}
 	err := s.DB.Update(ctx, func(tx *sqldb.Tx) error {
 		for _, u := range s.memory.toSave(before) {
 			if err := insert(ctx, tx, u); err != nil {

@@ -1,6 +1,7 @@
 package upload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -83,6 +84,10 @@ type Config struct {
 	// Alone says that no other Service uses DB: who writes to an upload is then
 	// known in memory, and rows need no lease.
 	Alone bool
+	// SaveAfter is how old the row of an upload without bytes becomes in memory, if
+	// Alone, before it is written; 0 is a tenth of a second. The process's death takes
+	// with it what was begun this long and up to twice as long ago.
+	SaveAfter time.Duration
 	// Timing is how writers take turns; zero is DefaultTiming.
 	Timing Timing
 }
@@ -109,6 +114,7 @@ func New(c Config) *Service {
 	if c.Timing == (Timing{}) {
 		c.Timing = DefaultTiming()
 	}
+	c.SaveAfter = cmp.Or(c.SaveAfter, saveAfter)
 	s := &Service{Config: c, process: uuid.NewString(), memory: newMemory(), active: map[string]*session{}}
 	s.buffers.New = func() any { return new([bufferSize]byte) }
 	return s
@@ -177,7 +183,7 @@ func notFound(r repository.Repository, id string) error {
 }
 
 // Start opens an upload. Nothing is stored but its row, at the latest some time after
-// saveAfter if Alone, so an upload that never gets a byte costs nothing.
+// SaveAfter if Alone, so an upload that never gets a byte costs nothing.
 func (s *Service) Start(ctx context.Context, r repository.Repository) (Upload, error) {
 	if _, err := s.Store(r.Registry.Region); err != nil {
 		return Upload{}, err
