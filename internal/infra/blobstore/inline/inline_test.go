@@ -27,36 +27,24 @@ func TestStore(t *testing.T) {
 		storetest.InMemory(), storetest.Inline(limit))
 }
 
-// TestSwitchedOff: with a limit of nothing it is as if it were not there.
-func TestSwitchedOff(t *testing.T) {
-	storetest.Run(t, func(*testing.T) blobstore.Store { return inline.New(memory.New(), 0) }, storetest.InMemory())
-}
-
-// TestStoreUnderSeals: as a program has it, under what seals.
+// TestStoreUnderSeals: as a program has it.
 func TestStoreUnderSeals(t *testing.T) {
-	t.Run("plain", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) blobstore.Store {
-			return encrypted.NewEither(inline.New(memory.New(), limit), manager(t), false)
-		}, storetest.InMemory(), storetest.Inline(limit))
-	})
-	t.Run("sealed", func(t *testing.T) {
-		var inners sync.Map
-		storetest.Run(t, func(t *testing.T) blobstore.Store {
-			inner := memory.New()
-			s := encrypted.NewEither(inline.New(inner, limit), manager(t), true)
-			inners.Store(s, inner)
-			return s
-		}, storetest.Sealed(), storetest.InMemory(), storetest.Inline(limit),
-			storetest.WithDamage(func(t *testing.T, s blobstore.Store, key string, change func([]byte) []byte) {
-				inner, ok := inners.Load(s)
-				if !ok {
-					t.Fatal("not one of this test's stores")
-				}
-				if err := inner.(*memory.Store).Damage(key, change); err != nil {
-					t.Fatal(err)
-				}
-			}))
-	})
+	var inners sync.Map
+	storetest.Run(t, func(t *testing.T) blobstore.Store {
+		inner := memory.New()
+		s := encrypted.NewEither(inline.New(inner, limit), manager(t), true)
+		inners.Store(s, inner)
+		return s
+	}, storetest.Sealed(), storetest.InMemory(), storetest.Inline(limit),
+		storetest.WithDamage(func(t *testing.T, s blobstore.Store, key string, change func([]byte) []byte) {
+			inner, ok := inners.Load(s)
+			if !ok {
+				t.Fatal("not one of this test's stores")
+			}
+			if err := inner.(*memory.Store).Damage(key, change); err != nil {
+				t.Fatal(err)
+			}
+		}))
 }
 
 func manager(t *testing.T) *keyring.Keyring {
