@@ -105,14 +105,17 @@ func (l *load) client(ctx context.Context, id int) {
 				l.try(ctx, "pull", func(ctx context.Context) error { return l.pull(ctx, tag, digest) })
 			}
 		}
-		l.mu.Lock()
-		l.acknowledged[m.tag] = m.digest
-		l.tags = append(l.tags, m.tag)
-		l.mu.Unlock()
+		l.acknowledge(m)
 		tag, digest := l.any(rnd)
 		for !l.try(ctx, "pull", func(ctx context.Context) error { return l.pull(ctx, tag, digest) }) {
 			if !l.next(ctx) {
 				return
+			}
+			// So that pushes meet the fault as well, where it finds all clients pulling.
+			n++
+			m := l.image(rnd, id, n)
+			if l.try(ctx, "push", func(ctx context.Context) error { return l.push(ctx, m) }) {
+				l.acknowledge(m)
 			}
 		}
 		l.mu.Lock()
@@ -121,6 +124,14 @@ func (l *load) client(ctx context.Context, id int) {
 		}
 		l.mu.Unlock()
 	}
+}
+
+// acknowledge notes that an image was pushed.
+func (l *load) acknowledge(m *image) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acknowledged[m.tag] = m.digest
+	l.tags = append(l.tags, m.tag)
 }
 
 // any is one of the acknowledged images, "" before there is one.
