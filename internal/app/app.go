@@ -50,7 +50,6 @@ import (
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/domain/template"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
-	"github.com/berth-registry/berth/internal/infra/blobstore/encrypted"
 	"github.com/berth-registry/berth/internal/infra/certs"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/jobs"
@@ -214,7 +213,7 @@ func (a *App) buildServices(ctx context.Context) (err error) {
 		Clock: a.clk, Log: a.log, Quotas: a.quotas, Jobs: a.queue,
 		Grace: time.Duration(a.cfg.LayerGrace), UploadLife: time.Duration(a.cfg.UploadLife),
 		ReconcileRound: cmp.Or(time.Duration(a.cfg.ReconcileRound), -1),
-		InlineBytes:    max(int64(a.cfg.Blobs.InlineBytes)-encrypted.Overhead, 0),
+		InlineBytes:    int64(a.cfg.Blobs.InlineBytes),
 		DurableSuspend: a.cfg.Blobs.Remote(), Alone: !a.volatile.Shared(), Redirects: a.cfg.Blobs.S3.PublicEndpoint != "",
 	})
 	seed, err := a.keys.Derive("schema 1 manifest signatures", manifest.SignerSeedSize)

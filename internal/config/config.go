@@ -23,7 +23,6 @@ import (
 
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/internal/domain/quota"
-	"github.com/berth-registry/berth/internal/infra/blobstore/inline"
 )
 
 // Config is the whole configuration, resolved.
@@ -161,8 +160,8 @@ type Blobs struct {
 	// MinFreeBytes is how much room a file system has to have for layers to be
 	// taken into it; 0 takes them until it is full.
 	MinFreeBytes int64 `yaml:"min_free_bytes"`
-	// InlineBytes is the size up to which a layer, as it is stored, stands in the
-	// database and not in a file or object of its own; 0 to inline.Max.
+	// InlineBytes is the size up to which a layer stands in the database and not in a
+	// file or object of its own; 0 to maxInlineBytes.
 	InlineBytes int `yaml:"inline_bytes"`
 }
 
@@ -241,6 +240,9 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	*d = Duration(v)
 	return nil
 }
+
+// maxInlineBytes bounds blobs.inline_bytes: rows that hold a layer are read with others.
+const maxInlineBytes = 16 << 10
 
 // Default is the configuration of a server that was told nothing.
 func Default() Config {
@@ -432,8 +434,8 @@ func (c *Config) Validate() error {
 	if c.Blobs.MinFreeBytes < 0 {
 		say("blobs.min_free_bytes: is less than 0; 0 switches it off")
 	}
-	if c.Blobs.InlineBytes < 0 || c.Blobs.InlineBytes > inline.Max {
-		say("blobs.inline_bytes: has to be between 0, which switches it off, and %d", inline.Max)
+	if c.Blobs.InlineBytes < 0 || c.Blobs.InlineBytes > maxInlineBytes {
+		say("blobs.inline_bytes: has to be between 0, which switches it off, and %d", maxInlineBytes)
 	}
 	if c.Quota.Rates != "off" && c.Quota.Rates != "ecr" {
 		say("quota.rates: %q; choose off or ecr", c.Quota.Rates)

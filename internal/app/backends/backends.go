@@ -212,8 +212,11 @@ func (b *Backends) openStore(ctx context.Context, cfg config.Config, o Options, 
 		b.closers = append(b.closers, near.Close)
 		inner = near
 	}
-	inner = inline.New(inner, cfg.Blobs.InlineBytes)
-	store = encrypted.NewEither(inner, b.Keys, cfg.Blobs.Encryption == "berth")
+	seal, small := cfg.Blobs.Encryption == "berth", cfg.Blobs.InlineBytes
+	if seal && small > 0 {
+		small += encrypted.Overhead
+	}
+	store = encrypted.NewEither(inline.New(inner, small), b.Keys, seal)
 	if least := cfg.Blobs.MinFreeBytes; least > 0 && free != nil {
 		store = reserve.New(store, uint64(least), free, o.Clock)
 	}

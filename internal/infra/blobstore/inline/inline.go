@@ -24,8 +24,8 @@ import (
 )
 
 // Max is the greatest size that an object in its Seal can have, in bytes: rows
-// that hold one are read with others.
-const Max = 16 << 10
+// that hold one are read with others. Sealed, 16 KiB are not more.
+const Max = 16<<10 + 256
 
 // The first bytes of a State. The inner store's own States, which begin with
 // something else, are taken as well.
