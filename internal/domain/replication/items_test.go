@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,16 +73,15 @@ func TestDroppedAndGone(t *testing.T) {
 		ctx := w.t.Context()
 		w.put(home, to(away))
 		held := make(chan struct{})
+		var sending atomic.Int32
 		w.between = func(d replication.Destination) replication.Destination {
-			return &watched{Destination: d, first: func(context.Context) error { <-held; return nil }}
+			return &watched{Destination: d, first: func(context.Context) error { sending.Add(1); <-held; return nil }}
 		}
 		w.push("app", "latest", "one")
 		second := w.push("app", "latest", "two")
 		w.push("gone", "latest", "one")
 		w.push("gone", "latest", "two")
-		w.eventually("both lanes to be under way", func() bool {
-			return w.count(`SELECT count(*) FROM job WHERE state = 1 AND kind = 'replication.send'`) == 2
-		})
+		w.eventually("both lanes to be under way", func() bool { return sending.Load() == 2 })
 		w.put(home, replication.Configuration{})
 		_, err := w.repositories.Delete(ctx, home, "gone", true, func(ctx context.Context, tx *sqldb.Tx, r repository.Repository) error {
 			return w.layers.ReleaseRepositoryTx(ctx, tx, r.ID)
