@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -173,15 +174,22 @@ func Prepare(t testing.TB, o Options) *Server {
 	return s
 }
 
-// FreeAddress is an address on 127.0.0.1 that nobody listens on.
+// FreeAddress is an address on 127.0.0.1 that nobody listens on. Its port is not one of
+// those that the system gives to connections (from 32768 on, on Linux), so that none of
+// them has it before whoever is to listen there.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, last, tries = 10_000, 32_000, 100
+	var err error
+	for range tries {
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(last-first)))); err == nil {
+			_ = l.Close() // it was only tried
+			return l.Addr().String()
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal(err)
+	return ""
 }
 
 // Start starts the process and waits until it is ready. An error holds the end
