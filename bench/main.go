@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/berth-registry/berth/bench/floor"
 	"github.com/berth-registry/berth/bench/report"
 	"github.com/berth-registry/berth/bench/scenario"
 	"github.com/berth-registry/berth/bench/target"
@@ -42,6 +43,10 @@ type options struct {
 }
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == target.FloorCommand {
+		fmt.Fprintln(os.Stderr, "bench:", floor.Serve(os.Args[2], os.Args[3]))
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := bench(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

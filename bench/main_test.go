@@ -61,7 +61,7 @@ func TestPick(t *testing.T) {
 		}
 		return names, err
 	}
-	if got, err := names(); err != nil || !slices.Equal(got, []string{"berth", "berth-plain", "berth-pg-s3", "distribution", "docker-registry", "zot", "nginx"}) {
+	if got, err := names(); err != nil || !slices.Equal(got, []string{"berth", "berth-plain", "berth-pg-s3", "distribution", "docker-registry", "zot", "nginx", "floor"}) {
 		t.Errorf("%q, %v", got, err)
 	}
 	if got, err := names("-targets", "zot,berth"); err != nil || !slices.Equal(got, []string{"zot", "berth"}) {

@@ -3,6 +3,7 @@ package scenario
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -166,6 +167,7 @@ func checkBar(t *testing.T, s *Scenario, b Bar, byName map[string]*Scenario) {
 
 func TestRuns(t *testing.T) {
 	files, peer, own := &target.Server{Root: "/srv"}, &target.Server{}, &target.Server{API: &target.API{}}
+	floor := &target.Server{Blobs: true}
 	for _, s := range All(true) {
 		if got := s.Runs(nil); got != (s.Group == Machine) {
 			t.Errorf("%s runs without a server: %t", s.Name, got)
@@ -181,6 +183,9 @@ func TestRuns(t *testing.T) {
 		}
 		if s.Runs(files) && s.Group != "pull" && s.Name != "idle memory" {
 			t.Errorf("%s runs on a file server", s.Name)
+		}
+		if single := (s.Group == "pull" || s.Group == "push") && !strings.Contains(s.Name, "image"); s.Runs(floor) != (single || s.Name == "idle memory") {
+			t.Errorf("%s runs on what knows blobs alone: %t", s.Name, s.Runs(floor))
 		}
 		if s.Group == "api" && s.Runs(peer) {
 			t.Errorf("%s runs on a peer, which has no such API", s.Name)

@@ -88,7 +88,7 @@ func (z size) prepare(ctx context.Context, w *World) error {
 			}
 		}
 		err := w.alone(ctx, "push blobs of "+z.name, func(c *load.Conn) error {
-			if !registry(w.Server) {
+			if !blobs(w.Server) {
 				return writeFiles(w.Server.Root, pool)
 			}
 			if err := w.repository(ctx, c, pulled); err != nil {
@@ -129,7 +129,7 @@ func (z size) compare(c *load.Conn, w *World, b *content.Blob) error {
 
 // blob is the path of a blob that is pulled.
 func (w *World) blob(b *content.Blob) string {
-	if !registry(w.Server) {
+	if !blobs(w.Server) {
 		return "/blobs/" + b.Hex()
 	}
 	return blobPath(pulled, b.Digest)
@@ -195,7 +195,7 @@ func blobPushes(long bool) []Scenario {
 		fresh := content.Lazy(z.bytes)
 		all = append(all, Scenario{
 			Name: "push " + z.name, Group: "push", Rate: z.rate(), Clients: z.clients(long), Quick: z.bytes <= mib,
-			Own: z.bytes >= mib, Room: z.bytes * 3 / 2,
+			Own: z.bytes >= mib, Room: z.bytes * 3 / 2, For: blobs,
 			Prepare: func(ctx context.Context, w *World) error {
 				fresh() // the time for it is no server's
 				return w.alone(ctx, "make a repository", func(c *load.Conn) error { return w.repository(ctx, c, pushed) })

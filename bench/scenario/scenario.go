@@ -84,7 +84,10 @@ func All(long bool) []Scenario {
 }
 
 // registry is what speaks the distribution API.
-func registry(s *target.Server) bool { return s.Root == "" }
+func registry(s *target.Server) bool { return blobs(s) && !s.Blobs }
+
+// blobs is what takes and gives blobs as the distribution API says.
+func blobs(s *target.Server) bool { return s.Root == "" }
 
 // signed is what has the signed API.
 func signed(s *target.Server) bool { return s.API != nil }

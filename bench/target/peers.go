@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -195,3 +196,27 @@ http {
 		return err
 	})
 }
+
+// leastWork is this program as the package floor: what a registry that seals and syncs has
+// to do, and nothing else.
+func leastWork() Target {
+	return kind("floor", false, func(ctx context.Context, s *Server, dir string) error {
+		path, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		listen, err := freeAddress()
+		data := filepath.Join(dir, "data")
+		if err := errors.Join(err, os.Mkdir(data, 0o700)); err != nil {
+			return err
+		}
+		s.Base, s.Host, s.path, s.Blobs, s.Version = "http://"+listen, listen, "/v2/", true, runtime.Version()
+		s.program = program{path: path, args: []string{FloorCommand, listen, data}, env: environment(dir), dir: dir, log: filepath.Join(dir, "log")}
+		_, err = s.start(ctx)
+		return err
+	})
+}
+
+// FloorCommand is the argument that has the benchmark's own program be the target floor:
+// an address and a directory follow it.
+const FloorCommand = "floor"

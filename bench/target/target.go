@@ -51,6 +51,7 @@ func Targets(tools, berth string) []Target {
 		dockerRegistry(),
 		zot(tools),
 		nginx(),
+		leastWork(),
 	}
 }
 
@@ -87,6 +88,8 @@ type Server struct {
 	API *API
 	// Root is the directory that a file server serves at /, "" for others.
 	Root string
+	// Blobs says that it knows uploads and blobs, and nothing else of a registry.
+	Blobs bool
 	// Version is what the report shows.
 	Version string
 	// Admin is the base URL of Berth's metrics and profiles, "" for others.

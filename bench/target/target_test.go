@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -13,7 +14,18 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/berth-registry/berth/bench/floor"
 )
+
+// TestMain is the floor when it is started as one.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == FloorCommand {
+		fmt.Fprintln(os.Stderr, floor.Serve(os.Args[2], os.Args[3]))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
 
 // started starts a program that says "ready" in its log.
 func started(t *testing.T, p *program) *process {
@@ -77,7 +89,7 @@ func TestProgramFails(t *testing.T) {
 // TestEnvironment: a variable of this program's could be a setting of theirs.
 func TestEnvironment(t *testing.T) {
 	t.Setenv("REGISTRY_AUTH", "htpasswd")
-	p := shell(t, "echo ready; env; exec tail -f /dev/null")
+	p := shell(t, `printf 'ready\n%s\n' "$(env)"; exec tail -f /dev/null`)
 	started(t, p)
 	text, err := os.ReadFile(p.log)
 	if err != nil {
@@ -168,5 +180,24 @@ func TestLetIn(t *testing.T) {
 	}
 	if own, above := mode(dir), mode(filepath.Dir(dir)); own != 0o711 || above != 0o711 {
 		t.Errorf("the modes are %o and %o; want 711", own, above)
+	}
+}
+
+// TestFloor starts this program as the floor, and ends it.
+func TestFloor(t *testing.T) {
+	s, err := leastWork().Start(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.Post(s.Base+"/v2/some/where/blobs/uploads/", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close() // the status is all
+	if answer.StatusCode != http.StatusAccepted || !s.Blobs {
+		t.Errorf("it answers %s", answer.Status)
+	}
+	if err := s.Stop(); err != nil {
+		t.Error(err)
 	}
 }
