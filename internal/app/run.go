@@ -52,13 +52,15 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 	ready(info)
 	go func() {
 		// Some of what the workers begin with is needed once, too.
-		select {
-		case <-time.After(startUp):
-		case <-background.Done():
-			return
-		}
-		if err := resident.Release(); err != nil {
-			a.log.Debug("memory that only the start has needed cannot be given back", "error", err)
+		for _, wait := range []time.Duration{0, startUp} {
+			select {
+			case <-time.After(wait):
+			case <-background.Done():
+				return
+			}
+			if err := resident.Release(); err != nil {
+				a.log.Debug("memory that only the start has needed cannot be given back", "error", err)
+			}
 		}
 	}()
 
@@ -118,5 +120,6 @@ func (a *App) Work(ctx context.Context) error {
 	return workers.Wait()
 }
 
-// startUp is how long after the start memory is given back that only the start has needed.
+// startUp is how long after the start memory is given back once more that only the start has
+// needed.
 const startUp = 2 * time.Second

@@ -92,6 +92,9 @@ func write(w http.ResponseWriter, requestID string, status int, doc Document) {
 	maps.Copy(h, doc.Header)
 	w.WriteHeader(status)
 	_, _ = w.Write(doc.Body) // a client that went away cannot be told so
+	if doc.Sent != nil {
+		doc.Sent()
+	}
 }
 
 // run takes the request through all steps up to the encoded answer. A panic

@@ -57,6 +57,8 @@ type Document struct {
 	Body        []byte
 	// Header are further headers of the answer; nil for none.
 	Header http.Header
+	// Sent, if it is not nil, is called when nobody needs Body any more.
+	Sent func()
 }
 
 // WireError is an error with everything that a client may see.

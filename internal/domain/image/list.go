@@ -66,8 +66,7 @@ func (f StatusFilter) Lets(s Status) bool {
 // Cursor is where a page ended: the next one begins after it. "" begins a
 // listing, and comes back at its end. It is opaque text that clients may hand
 // back; one that is not of this package is errs.InvalidParameter. A listing
-// shows everything exactly once that is there from its beginning to its end,
-// whatever comes and goes meanwhile.
+// shows exactly once what is there all the time, whatever comes and goes.
 type Cursor string
 
 // position is what a Cursor says: the number of the last image that was listed,
@@ -238,9 +237,8 @@ const (
 	describeUntagged = `SELECT ` + detailColumns + ` FROM image i WHERE i.repository_id = $1 AND i.tags = 0 AND i.id > $2`
 )
 
-// Describe returns details of images, each image once. With Refs, one that is
-// missing fails the whole call with errs.ImageNotFound, and there is no next
-// page.
+// Describe returns details of images, each once. With Refs, one that is missing
+// fails the whole call with errs.ImageNotFound, and there is no next page.
 func (s *Service) Describe(ctx context.Context, r repository.Repository, q DescribeQuery) (details []Detail, next Cursor, err error) {
 	after, err := q.After.position()
 	if err != nil {
@@ -262,7 +260,7 @@ func (s *Service) Describe(ctx context.Context, r repository.Repository, q Descr
 		query = describeUntagged
 	}
 	err = s.Durable.Lookup(ctx, func(tx *sqldb.Tx) (err error) {
-		details, err = sqldb.Collect(ctx, tx, detailScanner(), query+q.Status.condition()+describeOrder, r.ID, after.image, q.Limit+1)
+		details, err = sqldb.Append(ctx, tx, make([]Detail, 0, min(q.Limit+1, 128)), detailScanner(), query+q.Status.condition()+describeOrder, r.ID, after.image, q.Limit+1)
 		return err
 	})
 	if err != nil {

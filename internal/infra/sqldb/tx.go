@@ -88,11 +88,15 @@ func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
 // Collect runs a query and reads all its rows with scan. Without rows it
 // returns nil.
 func Collect[T any](ctx context.Context, tx *Tx, scan func(Scanner) (T, error), query string, args ...any) ([]T, error) {
+	return Append(ctx, tx, nil, scan, query, args...)
+}
+
+// Append is Collect behind the end of all, for those who know how many will come.
+func Append[T any](ctx context.Context, tx *Tx, all []T, scan func(Scanner) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	var all []T
 	for rows.Next() {
 		one, err := scan(rows)
 		if err != nil {

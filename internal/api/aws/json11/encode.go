@@ -13,19 +13,20 @@ import (
 	"github.com/berth-registry/berth/internal/api/aws/shape"
 )
 
-// firstSize is what an answer gets at first; pages are longer and grow.
+// firstSize is what an answer gets at first, in bytes; pages are longer and grow.
 const firstSize = 1 << 10
 
-// encode writes v, a generated structure or a pointer to one, as marshal would,
-// byte for byte. A list of a hundred structures costs it a fraction: how a type is
+// encode appends v, a generated structure or a pointer to one, to b as marshal would write
+// it, byte for byte. A list of a hundred structures costs it a fraction: how a type is
 // written is found out once for each answer and not looked up for each value.
-func encode(v any) ([]byte, error) {
+func encode(b []byte, v any) ([]byte, error) {
 	e := encoder{writers: map[reflect.Type]writer{}}
 	r := reflect.ValueOf(v)
 	if !r.IsValid() {
-		return marshal(v)
+		text, err := marshal(v)
+		return append(b, text...), err
 	}
-	return e.of(r.Type())(make([]byte, 0, firstSize), r)
+	return e.of(r.Type())(b, r)
 }
 
 // writer appends a value of one type.

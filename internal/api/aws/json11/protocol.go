@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"reflect"
+	"sync"
 
 	"github.com/berth-registry/berth/internal/api/aws"
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
@@ -35,12 +36,24 @@ func (Protocol) Decode(p aws.Payload, in any) error {
 // Encode writes an output. The generated tags leave out absent members and keep
 // empty lists.
 func (p Protocol) Encode(_, _ string, out any) (aws.Document, error) {
-	body, err := encode(out)
+	memory := buffers.Get().(*[]byte)
+	body, err := encode((*memory)[:0], out)
 	if err != nil {
-		body = nil
+		return aws.Document{}, err
 	}
-	return aws.Document{ContentType: p.contentType(), Body: body}, err
+	*memory = body
+	return aws.Document{ContentType: p.contentType(), Body: body, Sent: func() {
+		if cap(body) <= keptSize {
+			buffers.Put(memory)
+		}
+	}}, nil
 }
+
+// buffers lends *[]byte, the memory of answers. Larger answers than keptSize, which hold
+// several hundred structures, have theirs for themselves.
+var buffers = sync.Pool{New: func() any { return new(make([]byte, 0, firstSize)) }}
+
+const keptSize = 256 << 10
 
 func (p Protocol) contentType() string {
 	if p.V10 {

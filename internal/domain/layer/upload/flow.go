@@ -10,15 +10,17 @@ import (
 )
 
 const (
-	// bufferSize is the size of the pieces that bytes are read, hashed and
-	// stored in. A request in flight has one or two, and those of long bodies that
-	// are stored beside their reading, no more than there are processors, pipeline
-	// more. That, and what the store's Writer holds, is all the memory that an
-	// upload takes, whatever its size.
-	bufferSize = 256 << 10
+	// bufferSize is the size of the pieces that bytes are read, hashed and stored
+	// in, of longBuffers of them at a time; the others have shortSize, so that a
+	// hundred uploads take 10 MiB and not 25. A request in flight has one or two,
+	// and those of long bodies that are stored beside their reading, no more than
+	// there are processors, pipeline more. That, and what the store's Writer holds,
+	// is all the memory that an upload takes, whatever its size.
+	bufferSize  = 256 << 10
+	longBuffers = 16
+	shortSize   = 64 << 10
 	// pipelineAfter is how many bytes of a body are read, hashed and stored in turn
-	// before another goroutine takes over the storing: handing pieces over is
-	// worth it for long bodies only.
+	// before another goroutine takes over the storing, which long bodies are worth.
 	pipelineAfter = 1 << 20
 	// pipeline is how many pieces wait between hashing and storing.
 	pipeline = 2
@@ -40,7 +42,7 @@ type Interruptible interface {
 
 // piece is a buffer on its way from the body to the store.
 type piece struct {
-	buffer *[bufferSize]byte
+	buffer []byte
 	n      int
 	err    error // io.EOF at the end
 }
@@ -58,7 +60,7 @@ func (in *Received) drain(ctx context.Context, body io.Reader, limit int64) erro
 	for {
 		p := next()
 		if int64(p.n) > limit-taken {
-			s.free(p)
+			s.buffers.Put(p.buffer)
 			if stored := finish(); stored != nil {
 				return stored
 			}
@@ -94,23 +96,17 @@ func (in *Received) drain(ctx context.Context, body io.Reader, limit int64) erro
 // pass hashes a piece and gives it to store, which frees it.
 func (in *Received) pass(p piece, store func(piece) error) error {
 	if p.n == 0 {
-		in.service.free(p)
+		in.service.buffers.Put(p.buffer)
 		return nil
 	}
 	in.hash.Write(p.buffer[:p.n])
 	return store(p)
 }
 
-func (s *Service) free(p piece) {
-	if p.buffer != nil {
-		s.buffers.Put(p.buffer)
-	}
-}
-
 // inTurn stores pieces in the goroutine that read them.
 func (in *Received) inTurn(ctx context.Context) func(piece) error {
 	return func(p piece) error {
-		defer in.service.free(p)
+		defer in.service.buffers.Put(p.buffer)
 		return in.put(ctx, p.buffer[:p.n])
 	}
 }
@@ -121,7 +117,7 @@ func (in *Received) inTurn(ctx context.Context) func(piece) error {
 func (in *Received) beside(ctx context.Context) (store func(piece) error, finish func() error) {
 	pieces := make(chan piece, pipeline)
 	done, failed := make(chan struct{}), make(chan struct{})
-	var failure error // of the goroutine's, to be read once failed or done is closed
+	var failure error // to be read once failed or done is closed
 	go func() {
 		defer close(done)
 		for p := range pieces {
@@ -130,7 +126,7 @@ func (in *Received) beside(ctx context.Context) (store func(piece) error, finish
 					close(failed)
 				}
 			}
-			in.service.free(p)
+			in.service.buffers.Put(p.buffer)
 		}
 	}()
 	store = func(p piece) error {
@@ -138,7 +134,7 @@ func (in *Received) beside(ctx context.Context) (store func(piece) error, finish
 		case pieces <- p:
 			return nil
 		case <-failed:
-			in.service.free(p)
+			in.service.buffers.Put(p.buffer)
 			return failure
 		}
 	}
@@ -151,7 +147,7 @@ func (in *Received) beside(ctx context.Context) (store func(piece) error, finish
 }
 
 // enterPipeline says whether one more body can be stored beside its reading:
-// with more of them, which take a processor and more each, nothing is won by it.
+// with more of them nothing is won by it.
 func (s *Service) enterPipeline() bool {
 	if int(s.piped.Add(1)) <= max(runtime.GOMAXPROCS(0)/2, 2) {
 		return true
@@ -193,7 +189,7 @@ func (s *Service) piecesBehind(ctx context.Context, body io.Reader) (next func()
 			select {
 			case pieces <- p:
 			case <-stop:
-				s.free(p)
+				s.buffers.Put(p.buffer)
 				return
 			}
 			if p.err != nil {
@@ -219,10 +215,9 @@ func (s *Service) piecesBehind(ctx context.Context, body io.Reader) (next func()
 	return next, func() { close(stop) }
 }
 
-// read reads a piece.
 func (s *Service) read(body io.Reader) piece {
-	p := piece{buffer: s.buffers.Get().(*[bufferSize]byte)}
-	p.n, p.err = fill(body, p.buffer[:])
+	p := piece{buffer: s.buffers.Get(bufferSize)}
+	p.n, p.err = fill(body, p.buffer)
 	if p.err != nil && p.err != io.EOF {
 		p.err = &readError{cause: p.err}
 	}

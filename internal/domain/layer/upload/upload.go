@@ -17,6 +17,7 @@ import (
 	"github.com/berth-registry/berth/internal/domain/quota"
 	"github.com/berth-registry/berth/internal/domain/repository"
 	"github.com/berth-registry/berth/internal/infra/blobstore"
+	"github.com/berth-registry/berth/internal/infra/blobstore/arena"
 	"github.com/berth-registry/berth/internal/infra/clock"
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
@@ -98,7 +99,7 @@ type Service struct {
 	Config
 	// process is this process's name in the rows.
 	process string
-	buffers sync.Pool // of *[bufferSize]byte
+	buffers *arena.Pair
 	// piped counts the bodies that are stored beside their reading.
 	piped atomic.Int32
 
@@ -115,9 +116,7 @@ func New(c Config) *Service {
 		c.Timing = DefaultTiming()
 	}
 	c.SaveAfter = cmp.Or(c.SaveAfter, saveAfter)
-	s := &Service{Config: c, process: uuid.NewString(), memory: newMemory(), active: map[string]*session{}}
-	s.buffers.New = func() any { return new([bufferSize]byte) }
-	return s
+	return &Service{Config: c, process: uuid.NewString(), buffers: arena.NewPair(bufferSize, longBuffers, shortSize), memory: newMemory(), active: map[string]*session{}}
 }
 
 // row is a row of the table upload.

@@ -4,6 +4,8 @@
 package arena
 
 import (
+	"math"
+	"os"
 	"sync"
 	"time"
 )
@@ -14,6 +16,7 @@ type Arena struct {
 	after      time.Duration // trimAfter
 
 	mu   sync.Mutex
+	slab []byte // memory that pieces are still to be made of
 	made int
 	free [][]byte // the last ones are lent first
 	// spare of the first ones were free all the time since the last look, and trimmed of
@@ -22,11 +25,19 @@ type Arena struct {
 	looking        bool // a look is due
 }
 
+// NoBound is a number of pieces for New.
+const NoBound = math.MaxInt
+
 // trimAfter is how long pieces have to be free, at least, before their memory goes back to
 // the system; at most it is twice as long.
 const trimAfter = 10 * time.Second
 
-// New makes an arena of at most most pieces of size bytes each.
+// slabSize is how much memory is reserved at once, in bytes. It is taken as pieces of it are
+// used.
+const slabSize = 4 << 20
+
+// New makes an arena of at most most pieces of size bytes each; NoBound is for those whose
+// users are bounded otherwise.
 func New(size, most int) *Arena { return &Arena{size: size, most: most, after: trimAfter} }
 
 // Get lends a piece, which begins at a page of memory and holds anything; nil when all are
@@ -44,8 +55,15 @@ func (a *Arena) Get() []byte {
 	if a.made == a.most {
 		return nil
 	}
+	page := os.Getpagesize()
+	each := (a.size + page - 1) / page * page
+	if len(a.slab) < each {
+		a.slab = allocate(each * min(a.most-a.made, max(slabSize/each, 1)))
+	}
+	piece := a.slab[:a.size:a.size]
+	a.slab = a.slab[each:]
 	a.made++
-	return allocate(a.size)
+	return piece
 }
 
 // Lent is how many pieces are lent.

@@ -5,11 +5,11 @@ package arena
 import "golang.org/x/sys/unix"
 
 func allocate(size int) []byte {
-	piece, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil { // the system refuses; the heap may have it
 		return make([]byte, size)
 	}
-	return piece
+	return memory
 }
 
 // trim gives the memory of a piece back, which is zeros afterwards, or as it was.

@@ -21,7 +21,8 @@ type run struct {
 	gap   int // 0: a short run
 }
 
-func newShortRun() any { return &run{bytes: make([]byte, sealedSegment+overhead)} }
+// shortSize is how much memory a short run has.
+const shortSize = sealedSegment + overhead
 
 // room is where the next sealed bytes go, of so many that are left: whole segments,
 // and a last, empty one together with the one before it.
@@ -44,19 +45,12 @@ func (r *run) place(at int) []byte {
 
 // borrow lends memory for a part with so many sealed bytes.
 func (b *buffers) borrow(left int64) *run {
-	if left > sealedSegment+overhead {
-		if memory := b.long.Get(); memory != nil {
-			return &run{bytes: memory, gap: segmentSize}
-		}
+	r := &run{bytes: b.toRead.Get(left)}
+	if len(r.bytes) == longSize {
+		r.gap = segmentSize
 	}
-	return b.shortRuns.Get().(*run)
+	return r
 }
 
 // giveBack ends the use of what borrow lent.
-func (b *buffers) giveBack(r *run) {
-	if r.gap == 0 {
-		b.shortRuns.Put(r)
-		return
-	}
-	b.long.Put(r.bytes)
-}
+func (b *buffers) giveBack(r *run) { b.toRead.Put(r.bytes) }

@@ -62,7 +62,7 @@ func TestManyReaders(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if n := s.buffers.long.Lent(); n != 0 {
+		if n := s.buffers.toRead.Lent(); n != 0 {
 			t.Errorf("%d long runs are still lent", n)
 		}
 		if err := s.Delete(t.Context(), "a"); err != nil {

@@ -140,18 +140,16 @@ type buffers struct {
 	segments sync.Pool // *[segmentSize]byte
 	runs     sync.Pool // *[runSize]byte
 
-	shortRuns sync.Pool    // *run
-	long      *arena.Arena // of long ones
+	toRead *arena.Pair // of runs
 }
 
 const runSize = runSegments * sealedSegment
 
 func newBuffers() *buffers {
 	return &buffers{
-		segments:  sync.Pool{New: func() any { return new([segmentSize]byte) }},
-		runs:      sync.Pool{New: func() any { return new([runSize]byte) }},
-		long:      arena.New(longSize, longRuns),
-		shortRuns: sync.Pool{New: newShortRun},
+		segments: sync.Pool{New: func() any { return new([segmentSize]byte) }},
+		runs:     sync.Pool{New: func() any { return new([runSize]byte) }},
+		toRead:   arena.NewPair(longSize, longRuns, shortSize),
 	}
 }
 

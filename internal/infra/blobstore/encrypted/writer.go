@@ -38,7 +38,7 @@ func (w *writer) Write(p []byte) (int, error) {
 		w.keep(p)
 		return size, nil
 	}
-	run, giveBack := w.run()
+	run, giveBack := w.run(w.tailSize + len(p))
 	defer func() { giveBack() }()
 	if w.tailSize > 0 {
 		n := copy(w.tail[w.tailSize:], p)
@@ -47,12 +47,12 @@ func (w *writer) Write(p []byte) (int, error) {
 		w.tailSize = 0
 	}
 	for len(p) >= segmentSize {
-		if len(run) == runSegments*sealedSegment {
+		if cap(run)-len(run) < sealedSegment {
 			if err := w.flush(run); err != nil {
 				return 0, err
 			}
 			giveBack()
-			run, giveBack = w.run()
+			run, giveBack = w.run(len(p))
 		}
 		run = w.seal(run, p[:segmentSize])
 		p = p[segmentSize:]
@@ -64,10 +64,15 @@ func (w *writer) Write(p []byte) (int, error) {
 	return size, nil
 }
 
-// run is memory for a run of segments: the inner writer's own, if it lends some.
-func (w *writer) run() (run []byte, giveBack func()) {
+// run is memory for a run of segments out of n bytes: the inner writer's own, if it lends
+// some.
+func (w *writer) run(n int) (run []byte, giveBack func()) {
 	if lent := blobstore.Lend(w.inner, runSize); lent != nil {
-		return lent[:0], func() {}
+		return lent[:0:runSize], func() {}
+	}
+	if n < 2*segmentSize {
+		short := w.buffers.borrow(sealedSegment)
+		return short.bytes[:0:sealedSegment], func() { w.buffers.giveBack(short) }
 	}
 	buffer := w.buffers.run()
 	return buffer[:0], func() { w.buffers.runs.Put(buffer) }
