@@ -50,19 +50,7 @@ func (a *App) Run(ctx context.Context, ready func(ServerInfo)) error {
 	}
 	go func() { failed <- admin.Serve(socket) }()
 	ready(info)
-	go func() {
-		// Some of what the workers begin with is needed once, too.
-		for _, wait := range []time.Duration{0, startUp} {
-			select {
-			case <-time.After(wait):
-			case <-background.Done():
-				return
-			}
-			if err := resident.Release(); err != nil {
-				a.log.Debug("memory that only the start has needed cannot be given back", "error", err)
-			}
-		}
-	}()
+	go a.giveBack(background)
 
 	select {
 	case <-ctx.Done():
@@ -120,6 +108,31 @@ func (a *App) Work(ctx context.Context) error {
 	return workers.Wait()
 }
 
-// startUp is how long after the start memory is given back once more that only the start has
-// needed.
-const startUp = 2 * time.Second
+const (
+	// startUp is how long after the start memory is given back once more that only the
+	// start has needed: some of what the workers begin with is, too.
+	startUp = 2 * time.Second
+	// coolDown is how often pages of the program are given back from then on. Those that
+	// are in use come back in a few milliseconds; the others add up to 10 MiB in an hour.
+	coolDown = 15 * time.Second
+)
+
+// giveBack gives memory back that is not needed any more, until ctx ends.
+func (a *App) giveBack(ctx context.Context) {
+	release, wait := resident.Release, time.Duration(0)
+	for again := false; ; again = true {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+		if err := release(); err != nil {
+			a.log.Debug("memory that is not needed cannot be given back", "error", err)
+			return
+		}
+		wait = startUp
+		if again {
+			release, wait = resident.ReleaseProgram, coolDown
+		}
+	}
+}

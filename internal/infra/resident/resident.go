@@ -16,8 +16,12 @@ import (
 // be still. Its error is for the log: the process goes on as it is.
 func Release() error {
 	debug.FreeOSMemory()
-	return releaseProgram()
+	return ReleaseProgram()
 }
+
+// ReleaseProgram gives back the pages of the program itself. It takes less than a
+// millisecond, and some milliseconds later those are there again that are in use.
+func ReleaseProgram() error { return releaseProgram() }
 
 // span is a part of the address space.
 type span struct{ from, to uintptr }
