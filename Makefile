@@ -84,35 +84,42 @@ RACE := -race -gcflags='modernc.org/...=-race=false'
 # check-vet has looked at all of it, tests too.
 export GOFLAGS := $(GOFLAGS) -vet=off
 
+# Tests wait, too, for programs, clocks, disks and retries: one package more than there
+# are processors runs at a time.
+AT_ONCE := -p $(shell expr $$(nproc) + 1)
+
+# Nothing that a unit test writes has to survive, and a disk takes minutes to sync it all:
+# it goes into memory where 4 GiB are left.
+MEMORY := $(shell df -k --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 >= 4194304 { print "/dev/shm"; found = 1 } END { if (!found) print ENVIRON["TMPDIR"] ? ENVIRON["TMPDIR"] : "/tmp" }')
+
 .PHONY: test-unit
 test-unit: ## unit tests, with the race detector
 	$(call header,Unit tests)
-	go test $(RACE) -shuffle=on -timeout 30m $$(go list ./... | grep -v '/berth/test/')
+	tmp="$$(mktemp -d -p '$(MEMORY)' berth-unit-XXXXXX)"; trap 'rm -rf "$$tmp"' EXIT; GOTMPDIR="$${GOTMPDIR:-$${TMPDIR:-/tmp}}" TMPDIR="$$tmp" \
+		go test $(RACE) -shuffle=on $(AT_ONCE) -timeout 30m $$(go list ./... | grep -v '/berth/test/')
 	for module in $(CODE_MODULES); do go -C "$$module" test -race -shuffle=on -timeout 30m ./...; done
 
-# Tests from outside wait more than they compute, for programs, clocks and retries: one
-# package more than there are processors runs at a time.
-OUTSIDE := -p $(shell expr $$(nproc) + 1) -timeout 30m
+# The suites from outside that take longest begin first, so that none of them is left over.
+LONGEST := scanning/hostile hosts faults walkthrough gallery
 
 # The suites that say nothing about a shape of storage of their own run on the
 # embedded one and on the scale-out one here, and on the others in test-matrix.
 SHAPED := aws oci identity lifecycle guides scanning
 shaped = BERTH_TEST_SHAPE=$(1) go test -timeout 30m -run TestCrash ./test/crash & crash=$$!; status=0; \
-	BERTH_TEST_SHAPE=$(1) go test -shuffle=on $(OUTSIDE) $(SHAPED:%=./test/contract/%) || status=$$?; wait $$crash && exit $$status
+	BERTH_TEST_SHAPE=$(1) go test -shuffle=on $(AT_ONCE) -timeout 30m $(SHAPED:%=./test/contract/%) || status=$$?; wait $$crash && exit $$status
 
 .PHONY: test-contract
 test-contract: ## suites and crashes from outside, against servers that they start
 	$(call header,Contract tests)
-	go test -shuffle=on $(OUTSIDE) $$(go list ./test/... | grep -v '/test/contract/clients')
+	go test -shuffle=on $(AT_ONCE) -timeout 30m $(LONGEST:%=./test/contract/%) $$(go list ./test/... | grep -v '/test/contract/clients')
 	$(call header,Contract tests: PostgreSQL and S3)
 	$(call shaped,postgres+s3)
 
 .PHONY: test-clients
 test-clients: ## real clients against a server
-	$(call header,Real clients)
-	go test -count=1 -timeout 30m ./test/contract/clients
-	$(call header,Real clients: PostgreSQL and S3)
-	BERTH_TEST_SHAPE=postgres+s3 go test -count=1 -timeout 30m ./test/contract/clients
+	$(call header,Real clients: both shapes beside each other)
+	BERTH_TEST_SHAPE=postgres+s3 go test -count=1 -timeout 30m ./test/contract/clients & other=$$!; status=0; \
+		go test -count=1 -timeout 30m ./test/contract/clients || status=$$?; wait $$other && exit $$status
 
 # The long forms, for before a release.
 

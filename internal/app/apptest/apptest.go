@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 
 	"github.com/berth-registry/berth/internal/app"
+	"github.com/berth-registry/berth/internal/app/backends/backendstest"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/infra/clock"
 )
@@ -61,6 +62,7 @@ func Start(t testing.TB, o Options) *Server {
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
+	backendstest.Prepare(t, cfg)
 	a, err := app.New(t.Context(), cfg, app.Options{Clock: o.Clock, Log: o.Log, Version: "test"})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/berth-registry/berth/internal/app/backends"
+	"github.com/berth-registry/berth/internal/app/backends/backendstest"
 	"github.com/berth-registry/berth/internal/app/backup/dump"
 	"github.com/berth-registry/berth/internal/config"
 	"github.com/berth-registry/berth/internal/domain/name"
@@ -52,6 +53,7 @@ func open(t *testing.T, cfg config.Config) *world {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	backendstest.Prepare(t, cfg)
 	o := backends.Options{Clock: clock.System{}, Log: slog.New(slog.DiscardHandler)}
 	b, err := backends.Open(t.Context(), cfg, o)
 	if err != nil {

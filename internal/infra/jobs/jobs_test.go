@@ -20,7 +20,15 @@ import (
 	"github.com/berth-registry/berth/internal/infra/sqldb/sqldbtest"
 )
 
-func TestMain(m *testing.M) { sqldbtest.Main(m) }
+func TestMain(m *testing.M) { sqldbtest.Main(m, sqldbtest.Migrated("jobs_version", migrations())) }
+
+func migrations() fs.FS {
+	dir, err := fs.Sub(jobs.Migrations, "migrations")
+	if err != nil {
+		panic(err) // only for a malformed path
+	}
+	return dir
+}
 
 // patience is how long a test waits for what must happen, glance how long it
 // watches for what must not.
@@ -46,11 +54,7 @@ func each(t *testing.T, fn func(t *testing.T, b *bench)) {
 
 func newBench(t *testing.T, db *sqldb.DB) *bench {
 	t.Helper()
-	dir, err := fs.Sub(jobs.Migrations, "migrations")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Migrate(t.Context(), "jobs_version", dir); err != nil {
+	if err := db.Migrate(t.Context(), "jobs_version", migrations()); err != nil {
 		t.Fatal(err)
 	}
 	return &bench{t: t, db: db, clk: clock.NewFake(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)), log: &lockedBuffer{}}

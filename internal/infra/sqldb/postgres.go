@@ -385,11 +385,15 @@ func (e *postgresEngine) migrate(ctx context.Context, m migration.Set) (err erro
 	}()
 	// It asks again and again, since CREATE INDEX CONCURRENTLY in the migration of
 	// the node that holds the lock would wait for a statement that waits.
-	for got := false; !got; {
+	for {
+		var got bool
 		if err := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, int64(migrationLock)).Scan(&got); err != nil {
 			return fmt.Errorf("sqldb: waiting for the lock on migrations: %w", translate(err))
 		}
-		if err := e.pause(ctx, 16); !got && err != nil {
+		if got {
+			break
+		}
+		if err := e.pause(ctx, 16); err != nil {
 			return fmt.Errorf("sqldb: waiting for the lock on migrations, which another node holds: %w", err)
 		}
 	}

@@ -1,13 +1,16 @@
 package sqldbtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"testing/fstest"
 
 	"github.com/berth-registry/berth/internal/infra/sqldb"
 )
@@ -64,6 +67,34 @@ func apply(ctx context.Context, db *sqldb.DB, forms []Form) error {
 		}
 	}
 	return nil
+}
+
+// joined are the migrations in dirs with all statements of each sent as one. To
+// find the end of a statement goose takes 4 MiB from a pool for each line, and the
+// race detector has pools lose a quarter of what they are given: more than half
+// of the time of migrating.
+func joined(dirs []fs.FS) ([]fs.FS, error) {
+	const up = "-- +goose Up\n"
+	all := make([]fs.FS, len(dirs))
+	for i, dir := range dirs {
+		names, err := fs.Glob(dir, "*.sql")
+		if err != nil {
+			return nil, err
+		}
+		files := fstest.MapFS{}
+		for _, name := range names {
+			text, err := fs.ReadFile(dir, name)
+			if err != nil {
+				return nil, err
+			}
+			if before, after, ok := bytes.Cut(text, []byte(up)); ok && !bytes.Contains(after, []byte("-- +goose")) {
+				text = fmt.Appendf(before, "%s-- +goose StatementBegin\n%s\n-- +goose StatementEnd\n", up, after)
+			}
+			files[name] = &fstest.MapFile{Data: text}
+		}
+		all[i] = files
+	}
+	return all, nil
 }
 
 // take is a database without rows: one that was given back, or a new one.

@@ -94,7 +94,13 @@ type Form func(ctx context.Context, db *sqldb.DB) error
 // Migrated is the form that the migrations in dirs describe, see
 // sqldb.DB.Migrate.
 func Migrated(table string, dirs ...fs.FS) Form {
-	return func(ctx context.Context, db *sqldb.DB) error { return db.Migrate(ctx, table, dirs...) }
+	return func(ctx context.Context, db *sqldb.DB) error {
+		joined, err := joined(dirs)
+		if err != nil {
+			return err
+		}
+		return db.Migrate(ctx, table, joined...)
+	}
 }
 
 // Main runs the tests and then stops the PostgreSQL server, if one was started,
