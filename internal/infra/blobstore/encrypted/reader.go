@@ -21,7 +21,7 @@ type reader struct {
 	skip              int   // bytes of the next segment in front of the part
 	left              int64 // plaintext of the part that is not opened yet
 
-	run    *run
+	run    run    // nothing before bytes are asked for
 	sealed []byte // in run: not opened yet
 	plain  []byte // in run: opened and not handed out yet
 
@@ -200,10 +200,8 @@ func (r *reader) Close() error {
 
 // giveBack ends the use of the run.
 func (r *reader) giveBack() {
-	if r.run != nil {
-		r.buffers.giveBack(r.run)
-	}
-	r.run, r.sealed, r.plain = nil, nil, nil
+	r.buffers.giveBack(r.run)
+	r.run, r.sealed, r.plain = run{}, nil, nil
 }
 
 var errClosed = errors.New("blobstore: the reader is closed")

@@ -44,13 +44,13 @@ func (r *run) place(at int) []byte {
 }
 
 // borrow lends memory for a part with so many sealed bytes.
-func (b *buffers) borrow(left int64) *run {
-	r := &run{bytes: b.toRead.Get(left)}
+func (b *buffers) borrow(left int64) run {
+	r := run{bytes: b.toRead.Get(left)}
 	if len(r.bytes) == longSize {
 		r.gap = segmentSize
 	}
 	return r
 }
 
-// giveBack ends the use of what borrow lent.
-func (b *buffers) giveBack(r *run) { b.toRead.Put(r.bytes) }
+// giveBack ends the use of what borrow lent, if that is something.
+func (b *buffers) giveBack(r run) { b.toRead.Put(r.bytes) }

@@ -75,7 +75,7 @@ func TestManyReaders(t *testing.T) {
 // when there is some.
 func TestLongRunsComeBack(t *testing.T) {
 	b := newBuffers()
-	var lent []*run
+	var lent []run
 	for range longRuns {
 		lent = append(lent, b.borrow(1<<20))
 	}
@@ -125,8 +125,8 @@ func TestNoAllocations(t *testing.T) {
 			_ = r.Close() // it was only read
 		})
 	}
-	// The race detector has pools forget some of what they are given.
-	if more := per[9] - per[1]; more > longSegments*2 {
+	// Fewer than one a run: whatever else runs in the process counts too.
+	if more := per[9] - per[1]; more >= 4 {
 		t.Errorf("eight runs more take %v allocations more", more)
 	}
 }
