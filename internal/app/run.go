@@ -113,7 +113,8 @@ const (
 	// start has needed: some of what the workers begin with is, too.
 	startUp = 2 * time.Second
 	// coolDown is how often pages of the program are given back from then on. Those that
-	// are in use come back in a few milliseconds; the others add up to 10 MiB in an hour.
+	// are in use come back at once; the others add up to 10 MiB where loads of many kinds
+	// have come.
 	coolDown = 15 * time.Second
 )
 

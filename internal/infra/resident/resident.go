@@ -19,8 +19,9 @@ func Release() error {
 	return ReleaseProgram()
 }
 
-// ReleaseProgram gives back the pages of the program itself. It takes less than a
-// millisecond, and some milliseconds later those are there again that are in use.
+// ReleaseProgram gives back the pages of the program itself. Those that are in use are there
+// again as soon as they are needed, at the price of a page fault for each sixteen of them.
+// A program that does not run at a fixed address keeps its pages.
 func ReleaseProgram() error { return releaseProgram() }
 
 // span is a part of the address space.

@@ -110,9 +110,8 @@ func queries() []lookup.Query {
 			{lookup.ResourceName, "app", "team/app", "second", "arn:aws:ecr:us-east-1:111111111111:repository/app", "arn:aws:iam::111111111111:user/path/app"},
 		} {
 			for _, value := range values[1:] {
-				q := lookup.Query{Account: account, Region: region, Attribute: values[0], Value: value, Limit: 31}
+				q := lookup.Query{Account: account, Region: region, Attribute: values[0], Value: value, Limit: 7}
 				all = append(all, q)
-				q.Limit = 7
 				q.From, q.To = begin.Add(20*time.Second), begin.Add(61*time.Second)
 				all = append(all, q)
 				if q.Region == "" {
