@@ -55,7 +55,7 @@ func serve(ctx context.Context, cfg config.Config) error {
 // once.
 //
 // The heap grows by seven tenths between two collections, not by all of it: 5 to 10 MiB less under load for
-// some 3 % of the processor's time of a HEAD.
+// some 5 % more of the processor's time for a HEAD.
 func tuneRuntime() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		n := runtime.GOMAXPROCS(0)
