@@ -134,6 +134,8 @@ func (c *child) begin() error {
 // answer answers one question. It returns an error when the process cannot go on.
 func (c *child) answer(ctx context.Context, f frame) error {
 	switch {
+	case f.kind == kindPing:
+		return c.say(struct{}{}, nil)
 	case f.kind == kindLayer && c.db == nil:
 		var q layerQuestion
 		if err := json.Unmarshal(f.content, &q); err != nil {

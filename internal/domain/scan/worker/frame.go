@@ -24,6 +24,7 @@ const (
 	kindAbort kind = 'A' // the layer has more that cannot be had; the answer will be thrown away
 	kindMatch kind = 'M' // matchQuestion
 	kindCheck kind = 'C' // nothing
+	kindPing  kind = 'P' // nothing
 )
 
 // What the process says.
@@ -50,7 +51,7 @@ const (
 
 // protocol is the version of all this, for a server and a program on disk that are
 // not the same.
-const protocol = 1
+const protocol = 2
 
 type hello struct {
 	Protocol int            `json:"protocol"`

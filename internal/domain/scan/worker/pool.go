@@ -152,9 +152,15 @@ func (p *Pool) Match(ctx context.Context, dir string, img inventory.Image, o mat
 		return finding.Report{}, err
 	}
 	defer func() { <-m.turn }()
-	if m.s != nil && m.s.dead() { // something killed it while it had nothing to do
-		m.s.end()
-		m.s = nil
+	if m.s != nil {
+		here, err := m.s.here(ctx, p.limits.CPU)
+		if !here {
+			m.end()
+			m.s = nil
+		}
+		if err != nil {
+			return finding.Report{}, err
+		}
 	}
 	if m.s == nil {
 		m.s, err = p.startMatcher(ctx, dir)
@@ -289,10 +295,14 @@ func (p *Pool) reader(ctx context.Context) (*scanner, error) {
 		if s == nil {
 			return p.start(ctx, nil, "read")
 		}
-		if !s.dead() {
+		here, err := s.here(ctx, p.limits.CPU)
+		if here {
 			return s, nil
 		}
-		s.end() // something killed it while it had nothing to do
+		s.end()
+		if err != nil {
+			return nil, err
+		}
 	}
 }
 

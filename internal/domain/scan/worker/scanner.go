@@ -81,14 +81,14 @@ func (s *scanner) exchange(ctx context.Context, a allowance, send func(t *stopwa
 	return f, nil
 }
 
-// dead says whether the process has ended, without having been asked for anything.
-func (s *scanner) dead() bool {
-	select {
-	case <-s.p.Done():
-		return true
-	default:
-		return false
+// here says whether a process that has had nothing to do still answers. If it does not, it is
+// of no use any more; that is no fault of what it would be asked next. The error is that of ctx.
+func (s *scanner) here(ctx context.Context, cpu time.Duration) (bool, error) {
+	_, err := s.ask(ctx, allowance{cpu, startTime}, kindPing, struct{}{})
+	if err != nil && ctx.Err() != nil {
+		return false, context.Cause(ctx)
 	}
+	return err == nil, nil
 }
 
 // ask sends a question that is one value.

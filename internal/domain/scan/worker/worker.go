@@ -9,7 +9,8 @@
 //
 // Both sides send frames: a byte that says what it is, four bytes of length, big-endian, and the
 // content. The server begins with the limits and gets an answer once the process is confined and has
-// opened its database. Then it asks, one thing at a time, and gets one answer each. A layer follows its
+// opened its database. Then it asks, one thing at a time, and gets one answer each; a process that has rested is asked first whether it
+// is there, as something may have killed it. A layer follows its
 // question in pieces, up to an end, or to word that the rest cannot be had.
 // The process ends when its input does.
 package worker
