@@ -81,8 +81,9 @@ check-arch:
 # are the standard library's, and stay watched.
 RACE := -race -gcflags='modernc.org/...=-race=false'
 
-# check-vet has looked at all of it, tests too.
-export GOFLAGS := $(GOFLAGS) -vet=off
+# check-vet has looked at all of it, tests too. Without the directory in what is compiled, one clone
+# can use what another has compiled.
+export GOFLAGS := $(GOFLAGS) -vet=off -trimpath
 
 # Tests wait, too, for programs, clocks, disks and retries: one package more than there
 # are processors runs at a time.
