@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
 	"github.com/berth-registry/berth/internal/api/cloudtrail"
 	"github.com/berth-registry/berth/internal/domain/audit"
@@ -128,6 +130,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) client(id, secret string, region name.Region) *client.Client {
 	return client.New(client.Options{
 		Region: string(region), BaseEndpoint: &w.url, Credentials: credentials.NewStaticCredentialsProvider(id, secret, ""), Retryer: sdk.NopRetryer{},
+		HTTPClient: awstest.Client{Client: http.DefaultClient},
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
 	"github.com/berth-registry/berth/internal/api/cloudwatch"
 	"github.com/berth-registry/berth/internal/domain/audit"
@@ -162,7 +164,7 @@ func newWorld(t *testing.T) *world {
 
 // client is the SDK's, which speaks CBOR.
 func (w *world) client(id, secret string) *client.Client {
-	return client.New(client.Options{Region: string(region), BaseEndpoint: &w.url, RetryMaxAttempts: 1,
+	return client.New(client.Options{Region: string(region), BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: http.DefaultClient},
 		Credentials: sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
 			return sdk.Credentials{AccessKeyID: id, SecretAccessKey: secret}, nil
 		})})

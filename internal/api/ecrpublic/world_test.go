@@ -17,6 +17,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
 	"github.com/berth-registry/berth/internal/api/ecrpublic"
 	"github.com/berth-registry/berth/internal/domain/audit"
@@ -156,7 +157,7 @@ func newWorld(t *testing.T) *world {
 	server := httptest.NewServer(pipeline)
 	t.Cleanup(server.Close)
 	w.Client = client.New(client.Options{
-		BaseEndpoint: &server.URL, Region: string(home), Retryer: sdk.NopRetryer{}, HTTPClient: http.DefaultClient,
+		BaseEndpoint: &server.URL, Region: string(home), Retryer: sdk.NopRetryer{}, HTTPClient: awstest.Client{Client: http.DefaultClient},
 		Credentials: sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
 			return sdk.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "secret"}, nil
 		}),

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
 	"github.com/berth-registry/berth/internal/api/events"
 	"github.com/berth-registry/berth/internal/domain/audit"
@@ -139,7 +140,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) client(id, secretKey string) *eventbridge.Client {
 	return eventbridge.New(eventbridge.Options{
-		Region: string(region), BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: http.DefaultClient,
+		Region: string(region), BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: http.DefaultClient},
 		Credentials: credentials.NewStaticCredentialsProvider(id, secretKey, ""),
 	})
 }

@@ -3,6 +3,7 @@ package sts_test
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	client "github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/api/sts"
 	"github.com/berth-registry/berth/internal/domain/errs"
 	"github.com/berth-registry/berth/internal/domain/principal"
@@ -333,7 +335,7 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 		return new(w.issuer.Sign(claims))
 	}
 	// Without credentials: the token is all that the caller has.
-	stranger := client.New(client.Options{Region: string(region), BaseEndpoint: &w.url, RetryMaxAttempts: 1})
+	stranger := client.New(client.Options{Region: string(region), BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: http.DefaultClient}})
 	out, err := stranger.AssumeRoleWithWebIdentity(ctx, &client.AssumeRoleWithWebIdentityInput{
 		RoleArn: &arn, RoleSessionName: new("run-1"), WebIdentityToken: token(nil), Policy: new(document(denyAll)), DurationSeconds: new(int32(900)),
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
 	"github.com/berth-registry/berth/internal/api/sts"
 	"github.com/berth-registry/berth/internal/domain/audit"
@@ -152,7 +154,7 @@ type caller struct {
 }
 
 func (w *world) client(id, secret, token string) *client.Client {
-	return client.New(client.Options{Region: string(region), BaseEndpoint: &w.url, RetryMaxAttempts: 1,
+	return client.New(client.Options{Region: string(region), BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: http.DefaultClient},
 		Credentials: sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
 			return sdk.Credentials{AccessKeyID: id, SecretAccessKey: secret, SessionToken: token}, nil
 		})})

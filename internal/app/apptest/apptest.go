@@ -6,9 +6,7 @@
 package apptest
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/backends/backendstest"
 	"github.com/berth-registry/berth/internal/config"
@@ -105,26 +104,8 @@ func ClientOf(url, region, id, secret string) *ecr.Client {
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret}, nil
 		}),
-		HTTPClient: sdkClient{http.DefaultClient},
+		HTTPClient: awstest.Client{Client: http.DefaultClient},
 	})
-}
-
-// sdkClient sends the SDK's requests with a body of its own: the SDK closes the
-// body once the answer's header is there, which net/http takes for a failed
-// write when the server was quick, and closes the connection under the answer.
-type sdkClient struct{ *http.Client }
-
-// Do sends a request.
-func (c sdkClient) Do(r *http.Request) (*http.Response, error) {
-	if r.Body != nil && r.Body != http.NoBody {
-		content, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		r = r.Clone(r.Context())
-		r.Body = io.NopCloser(bytes.NewReader(content))
-	}
-	return c.Client.Do(r)
 }
 
 // Authorization fetches a token with the client and returns the value of the

@@ -16,6 +16,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/api/aws/json11"
 	"github.com/berth-registry/berth/internal/api/aws/paging"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
@@ -149,7 +150,7 @@ func newWorld(t *testing.T) *world {
 		stop()
 		w.must(<-ended)
 	})
-	w.Client = ecr.New(ecr.Options{Region: string(here.Region), BaseEndpoint: &server.URL, RetryMaxAttempts: 1,
+	w.Client = ecr.New(ecr.Options{Region: string(here.Region), BaseEndpoint: &server.URL, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: http.DefaultClient},
 		Credentials: sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
 			return sdk.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "secret"}, nil
 		})})

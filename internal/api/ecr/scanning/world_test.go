@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/api/aws/json11"
 	"github.com/berth-registry/berth/internal/api/aws/paging"
 	"github.com/berth-registry/berth/internal/api/aws/shape"
@@ -249,26 +250,10 @@ func (w *world) must(err error) {
 
 // sdk is the SDK's client.
 func (w *world) sdk() *ecr.Client {
-	return ecr.New(ecr.Options{Region: string(here.Region), BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: sdkClient{http.DefaultClient},
+	return ecr.New(ecr.Options{Region: string(here.Region), BaseEndpoint: &w.url, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: http.DefaultClient},
 		Credentials: sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
 			return sdk.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "secret"}, nil
 		})})
-}
-
-// sdkClient sends the SDK's requests with a body of its own: the SDK closes the body
-// once the answer's header is there, which net/http takes for a failed write when
-// the server was quick, and closes the connection under the answer.
-type sdkClient struct{ *http.Client }
-
-// Do sends a request.
-func (c sdkClient) Do(r *http.Request) (*http.Response, error) {
-	content, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	r = r.Clone(r.Context())
-	r.Body = io.NopCloser(bytes.NewReader(content))
-	return c.Client.Do(r)
 }
 
 // call makes a call and gives its status and body.

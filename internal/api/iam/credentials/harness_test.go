@@ -22,6 +22,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/api/aws/query"
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
 	"github.com/berth-registry/berth/internal/api/iam/credentials"
@@ -164,7 +165,7 @@ func start(t *testing.T) *server {
 // as is a client of the caller.
 func (s *server) as(who string) *iam.Client {
 	return iam.New(iam.Options{
-		Region: "us-east-1", BaseEndpoint: &s.url, RetryMaxAttempts: 1,
+		Region: "us-east-1", BaseEndpoint: &s.url, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: http.DefaultClient},
 		Credentials: sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
 			return sdk.Credentials{AccessKeyID: who, SecretAccessKey: "secret"}, nil
 		}),

@@ -1,13 +1,10 @@
 package policies_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
@@ -20,6 +17,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/berth-registry/berth/internal/api/aws"
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/api/aws/query"
 	"github.com/berth-registry/berth/internal/api/aws/sigv4"
 	"github.com/berth-registry/berth/internal/api/iam/policies"
@@ -121,27 +119,11 @@ func open(t *testing.T, db *sqldb.DB) *world {
 	}
 	server := httptest.NewServer(pipeline)
 	t.Cleanup(server.Close)
-	w.Client = iam.New(iam.Options{Region: "us-east-1", BaseEndpoint: &server.URL, RetryMaxAttempts: 1, HTTPClient: ownBody{server.Client()},
+	w.Client = iam.New(iam.Options{Region: "us-east-1", BaseEndpoint: &server.URL, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: server.Client()},
 		Credentials: sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
 			return sdk.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "secret"}, nil
 		})})
 	return w
-}
-
-// ownBody sends requests with a body that the SDK cannot close before net/http
-// has done with it: it would close the connection under a quick answer.
-type ownBody struct{ *http.Client }
-
-func (c ownBody) Do(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
-		content, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		r = r.Clone(r.Context())
-		r.Body = io.NopCloser(bytes.NewReader(content))
-	}
-	return c.Client.Do(r)
 }
 
 // entity makes a user, group or role of the name, below the path.
