@@ -74,6 +74,9 @@ func (b *Body) Interrupt(after time.Duration) {
 	defer b.mu.Unlock()
 	if !b.ended && !b.interrupted && b.err == nil {
 		b.interrupted = true
+		if b.set.IsZero() {
+			b.set = time.Now() // who was not read from yet has not stalled
+		}
 		b.deadline(time.Now().Add(after))
 	}
 }

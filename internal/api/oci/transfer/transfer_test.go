@@ -116,6 +116,21 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// TestInterruptedAtOnce: nor is one that ends before it begins.
+func TestInterruptedAtOnce(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		b := NewBody(r.Body, http.NewResponseController(w), stall)
+		b.Interrupt(0)
+		_, err := io.ReadAll(b)
+		b.End(true)
+		_, _ = fmt.Fprintf(w, "%v %v", errors.Is(err, os.ErrDeadlineExceeded), b.Broken())
+	})
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+	if got := receive(t, c, 5*time.Second); !strings.HasSuffix(got, "true <nil>") {
+		t.Errorf("the answer is %q", got)
+	}
+}
+
 // TestSlowHandler: a handler that takes longer than the stall time after the
 // body has come is not taken for a client that has gone.
 func TestSlowHandler(t *testing.T) {
