@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/apptest"
 	"github.com/berth-registry/berth/internal/config"
@@ -245,7 +246,7 @@ func newVault(t *testing.T) *vault {
 	}
 	v.data, v.url = cfg.Data, "http://"+cfg.Listen
 	v.trails = cloudtrail.New(cloudtrail.Options{
-		BaseEndpoint: &v.url, Region: region, HTTPSignerV4: v.clock, RetryMaxAttempts: 1, HTTPClient: harness.SDKClient{Client: http.DefaultClient},
+		BaseEndpoint: &v.url, Region: region, HTTPSignerV4: v.clock, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: http.DefaultClient},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: v.person.id, SecretAccessKey: v.person.secret}, nil
 		}),

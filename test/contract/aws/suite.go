@@ -21,7 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"github.com/berth-registry/berth/test/contract/harness"
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 )
 
 const (
@@ -86,7 +86,7 @@ func (c Caller) credentials() aws.Credentials {
 
 func (s *suite) config(c Caller, region string) aws.Config {
 	return aws.Config{
-		Region: region, BaseEndpoint: &s.URL, HTTPClient: harness.SDKClient{Client: s.http},
+		Region: region, BaseEndpoint: &s.URL, HTTPClient: awstest.Client{Client: s.http},
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c.credentials(), nil }),
 		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
 	}

@@ -1,10 +1,8 @@
 package harness
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
-	"io"
 	"net"
 	"net/http"
 	"regexp"
@@ -13,6 +11,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
+
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 )
 
 // Config is the AWS SDK's configuration for the server's root user in the
@@ -23,29 +23,9 @@ func (s *Server) Config() aws.Config {
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: s.AccessKeyID, SecretAccessKey: s.SecretAccessKey}, nil
 		}),
-		HTTPClient: SDKClient{&http.Client{Transport: s.transport}},
+		HTTPClient: awstest.Client{Client: &http.Client{Transport: s.transport}},
 		Retryer:    func() aws.Retryer { return aws.NopRetryer{} },
 	}
-}
-
-// SDKClient sends the SDK's requests with a body of its own. The SDK closes the
-// body as soon as the answer's header is there; where the server is that quick,
-// net/http has not yet looked for the body's end, takes the closed body for a
-// failed write and closes the connection under the answer. The SDK would send
-// the request again, which tests forbid: they want to see every answer.
-type SDKClient struct{ *http.Client }
-
-// Do sends a request.
-func (c SDKClient) Do(r *http.Request) (*http.Response, error) {
-	if r.Body != nil && r.Body != http.NoBody {
-		content, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		r = r.Clone(r.Context())
-		r.Body = io.NopCloser(bytes.NewReader(content))
-	}
-	return c.Client.Do(r)
 }
 
 // ECR is an SDK client.

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/domain/name"
 	"github.com/berth-registry/berth/test/contract/harness"
 )
@@ -165,7 +166,7 @@ func (c *cloud) kubelet(t *testing.T) {
 
 func (c *cloud) sdk(t *testing.T) {
 	config := c.Config()
-	config.BaseEndpoint, config.HTTPClient = nil, harness.SDKClient{Client: c.http}
+	config.BaseEndpoint, config.HTTPClient = nil, awstest.Client{Client: c.http}
 	for _, region := range []string{"us-east-1", "eu-central-1", "us-gov-west-1"} {
 		config.Region = region
 		for _, fips := range []aws.FIPSEndpointState{aws.FIPSEndpointStateDisabled, aws.FIPSEndpointStateEnabled} {

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/app/apptest"
 	"github.com/berth-registry/berth/test/contract/harness"
 )
@@ -53,7 +54,7 @@ func (l *later) registry(authorization string) *harness.Registry {
 
 func (l *later) config(c aws.Credentials) aws.Config {
 	return aws.Config{
-		Region: home, BaseEndpoint: &l.URL, HTTPClient: harness.SDKClient{Client: http.DefaultClient}, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		Region: home, BaseEndpoint: &l.URL, HTTPClient: awstest.Client{Client: http.DefaultClient}, Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil }),
 	}
 }

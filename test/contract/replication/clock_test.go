@@ -13,6 +13,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 
+	"github.com/berth-registry/berth/internal/api/aws/awstest"
 	"github.com/berth-registry/berth/internal/app"
 	"github.com/berth-registry/berth/internal/app/apptest"
 	"github.com/berth-registry/berth/internal/config"
@@ -77,7 +78,7 @@ func TestClockSkew(t *testing.T) {
 		t.Logf("with a clock that is %s off: %s", off, took.Round(time.Millisecond))
 		base := there.String()
 		to.api = ecr.New(ecr.Options{
-			BaseEndpoint: &base, Region: ireland, HTTPSignerV4: clock, RetryMaxAttempts: 1, HTTPClient: harness.SDKClient{Client: http.DefaultClient},
+			BaseEndpoint: &base, Region: ireland, HTTPSignerV4: clock, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: http.DefaultClient},
 			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 				return aws.Credentials{AccessKeyID: apptest.AccessKeyID, SecretAccessKey: apptest.SecretAccessKey}, nil
 			}),

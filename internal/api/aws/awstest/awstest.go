@@ -7,9 +7,11 @@ import (
 	"net/http"
 )
 
-// Client sends the SDK's requests with a body of its own: the SDK closes the body once
-// the answer's header is there, which net/http takes for a failed write when the server
-// was quick, and closes the connection under the answer.
+// Client sends the SDK's requests with a body of its own. The SDK closes the body as soon
+// as the answer's header is there; where the server is that quick, net/http has not yet
+// looked for the body's end, takes the closed body for a failed write and closes the
+// connection under the answer. The SDK would send the request again, which most tests
+// forbid: they want to see every answer.
 type Client struct{ *http.Client }
 
 // Do sends a request.
