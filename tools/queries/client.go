@@ -15,8 +15,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/berth-registry/berth/internal/api/aws/awstest"
 )
 
 const region = "us-east-1"
@@ -45,7 +43,7 @@ func keys(id, secret string) aws.CredentialsProviderFunc {
 
 // newUser makes an IAM user as pipelines have one, and returns its client.
 func newUser(ctx context.Context, base, user string) (*client, error) {
-	root := iam.New(iam.Options{BaseEndpoint: &base, Region: region, RetryMaxAttempts: 1, Credentials: keys(rootKey, rootSecret), HTTPClient: awstest.Client{Client: http.DefaultClient}})
+	root := iam.New(iam.Options{BaseEndpoint: &base, Region: region, RetryMaxAttempts: 1, Credentials: keys(rootKey, rootSecret), HTTPClient: sdkClient{}})
 	if _, err := root.CreateUser(ctx, &iam.CreateUserInput{UserName: &user}); err != nil {
 		return nil, err
 	}
@@ -58,7 +56,7 @@ func newUser(ctx context.Context, base, user string) (*client, error) {
 		return nil, err
 	}
 	c := &client{base: base, tokens: map[string]*string{}, ecr: ecr.New(ecr.Options{
-		BaseEndpoint: &base, Region: region, RetryMaxAttempts: 1, HTTPClient: awstest.Client{Client: http.DefaultClient},
+		BaseEndpoint: &base, Region: region, RetryMaxAttempts: 1, HTTPClient: sdkClient{},
 		Credentials: keys(*made.AccessKey.AccessKeyId, *made.AccessKey.SecretAccessKey),
 	})}
 	return c, c.authorize(ctx)
@@ -70,6 +68,22 @@ func (c *client) authorize(ctx context.Context) error {
 		c.authorization = "Basic " + *out.AuthorizationData[0].AuthorizationToken
 	}
 	return err
+}
+
+// sdkClient sends the SDK's requests with a body of its own, since the SDK closes
+// the body under net/http once it has the answer's header.
+type sdkClient struct{}
+
+func (sdkClient) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		content, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(bytes.NewReader(content))
+	}
+	return http.DefaultClient.Do(r)
 }
 
 // do sends a registry request and returns the answer's header. It fails for any other
